@@ -1,0 +1,1 @@
+//! The state between iterations, in HDF5.

@@ -1,0 +1,9 @@
+//! Particles as science sees them: optics groups, half sets, canonical order, batches.
+//!
+//! A particle *is* its image name (stack path as written, and index). The canonical order of the
+//! particles is by that key; everything that counts, draws or sums over particles uses it
+//! (`docs/ARCHITECTURE.md`, invariant "order").
+
+mod particle;
+
+pub use particle::{Assignment, CtfParameters, Dataset, ImageName, OpticsGroup, Particle};

@@ -1,0 +1,5 @@
+//! Images x poses -> weighted sums.
+
+mod sums;
+
+pub use sums::{ClassSums, Sums};

@@ -1,0 +1,4 @@
+//! File formats: records in, records out, no meaning.
+
+pub mod mrc;
+pub mod star;

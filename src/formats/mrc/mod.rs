@@ -1,0 +1,1 @@
+//! MRC maps and MRCS stacks.

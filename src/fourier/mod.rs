@@ -1,0 +1,1 @@
+//! Fourier transforms, windows, shells and filters in the conventions of the field.

@@ -1,0 +1,3 @@
+//! Volume + pose + CTF -> image, and the exact adjoint.
+
+pub mod sphere;

@@ -1,0 +1,51 @@
+//! relion-rs: refinement of cryo-EM single-particle maps by regularised-likelihood
+//! expectation maximisation, as RELION does it, on one machine or on a Slurm cluster.
+//!
+//! The rooms, in the order in which data flows through them. A room uses rooms above
+//! it and never one below; `docs/ARCHITECTURE.md` states the rules, `tests/suite/tidy.rs`
+//! enforces them.
+
+#![deny(unsafe_code)]
+
+#[cfg(feature = "cuda")]
+compile_error!("feature `cuda` is declared for the GPU engine, which is not part of this version: build without it");
+#[cfg(feature = "mpi")]
+compile_error!("feature `mpi` is declared for the MPI ranks, which are not part of this version: build without it");
+
+// Shared by launcher and engine.
+pub mod error;
+pub mod units;
+
+// Leaves: no cryo-EM meaning, no files, and none uses another.
+pub mod arena;
+pub mod fourier;
+pub mod product;
+pub mod rotation;
+pub mod weights;
+
+// What was asked and what was decided: the contract between launcher and engine.
+pub mod plan;
+
+// Files: bytes to records and back, without opinion about meaning.
+pub mod formats;
+
+// The experiment: volume + pose + CTF -> image, and the particles themselves.
+pub mod dataset;
+pub mod imaging;
+pub mod model;
+
+// One iteration of expectation maximisation, in the order it happens.
+pub mod checkpoint;
+pub mod expectation;
+pub mod maximisation;
+pub mod outputs;
+pub mod refine;
+pub mod sampling;
+
+// Programs beside the refinement.
+pub mod postprocess;
+pub mod report;
+pub mod simulate;
+
+// The launcher.
+pub mod cli;

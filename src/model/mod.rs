@@ -1,0 +1,7 @@
+//! What one iteration turns into the next: volumes, spectra, priors, controllers' memory.
+
+mod state;
+mod volume;
+
+pub use state::{ClassModel, Convergence, GroupModel, HalfModel, PriorMode, SamplingState, Sizes, State};
+pub use volume::Volume;

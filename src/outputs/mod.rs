@@ -1,0 +1,1 @@
+//! Maps and STAR files with RELION's names and schema.

@@ -1,0 +1,1 @@
+//! Mask, FSC with randomised phases, sharpening.

@@ -1,0 +1,1 @@
+//! The refinement loops: refine3d and class3d.

@@ -1,0 +1,1 @@
+//! Run folder -> one HTML page and PNGs.

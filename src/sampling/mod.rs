@@ -1,0 +1,1 @@
+//! Which poses to try: orientation grids, translations, priors.

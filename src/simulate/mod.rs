@@ -1,0 +1,1 @@
+//! A known volume -> a data set with truth.

@@ -1,0 +1,1 @@
+//! Squared differences in, posterior weights out; stored in blocks of 32.

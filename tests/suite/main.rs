@@ -1,0 +1,16 @@
+//! The test suite: one binary, no hardware needed. One module a room.
+
+mod checkpoint;
+mod cli;
+mod dataset;
+mod expectation;
+mod imaging;
+mod maximisation;
+mod mrc;
+mod outputs;
+mod plan;
+mod postprocess;
+mod sampling;
+mod star;
+mod support;
+mod tidy;
