@@ -28,7 +28,12 @@ impl Isa {
             "avx512" => Self::Avx512,
             "avx2" => Self::Avx2,
             "portable" => Self::Portable,
-            _ => return Err(Error::usage(format!("unknown instruction set `{name}`"), "Use auto, avx512, avx2 or portable.")),
+            _ => {
+                return Err(Error::usage(
+                    format!("unknown instruction set `{name}`"),
+                    "Use auto, avx512, avx2 or portable.",
+                ));
+            }
         };
         if !isa.is_available() {
             return Err(Error::new(

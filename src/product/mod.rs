@@ -42,7 +42,14 @@ pub fn dot<T: Scalar>(isa: Isa, a: &[T], a_rows: usize, length: usize, columns: 
 /// `out[r * length + k] = sum_j coefficients[j * stride_term + r * stride_row] * terms[j][k]`, j ascending.
 ///
 /// `out` holds `rows` rows of `length` values and is overwritten. `length` is a multiple of `T::LANES`.
-pub fn combine<T: Scalar>(isa: Isa, coefficients: Coefficients<'_, T>, terms: &[&[T]], rows: usize, length: usize, out: &mut [T]) {
+pub fn combine<T: Scalar>(
+    isa: Isa,
+    coefficients: Coefficients<'_, T>,
+    terms: &[&[T]],
+    rows: usize,
+    length: usize,
+    out: &mut [T],
+) {
     assert!(length.is_multiple_of(T::LANES), "row length {length} is not a whole number of vectors");
     assert!(terms.iter().all(|t| t.len() >= length), "a term is shorter than the rows");
     assert!(out.len() >= rows * length, "the output is too short");

@@ -30,7 +30,14 @@ pub trait Scalar:
     #[doc(hidden)]
     fn dot(isa: Isa, a: &[Self], a_rows: usize, length: usize, columns: &[&[Self]], out: &mut [Self]);
     #[doc(hidden)]
-    fn combine(isa: Isa, coefficients: Coefficients<'_, Self>, terms: &[&[Self]], rows: usize, length: usize, out: &mut [Self]);
+    fn combine(
+        isa: Isa,
+        coefficients: Coefficients<'_, Self>,
+        terms: &[&[Self]],
+        rows: usize,
+        length: usize,
+        out: &mut [Self],
+    );
 }
 
 macro_rules! scalar {
