@@ -1,1 +1,30 @@
 //! The state between iterations, in HDF5.
+//!
+//! One file a finished iteration, `checkpoint/iter-012.h5`, beside `iter-012.h5.b3`: the BLAKE3 digest of the
+//! file's bytes, checked before libhdf5 sees any of them. A file appears whole or not at all: written under a
+//! temporary name, flushed, synced, renamed. The bytes depend on the state only (no dates, no addresses), so equal
+//! states have equal digests.
+//!
+//! Inside the file: `format` (a named version) and the groups `origin` (who wrote it, from which inputs) and `state`
+//! (every field of [`State`](crate::model::State) under its own name). `fields.rs` is the one list of these fields;
+//! writing and reading are both made from it, and a field that is missing in it does not compile.
+//!
+//! Names beginning with `iter-NNN.` other than `iter-NNN.h5[.b3]` are not touched here: they are kept free for the
+//! parts of an iteration that was interrupted (`iter-013.part.000.h5`, one a rank, and an index renamed last).
+//!
+//! Layout of the room: `fields` (the list) on `stored` (a value under a name) ; `format` (versions), `origin`
+//! (identity and fingerprints); `file` (one file), `folder` (all of them), `durable` (temporary, sync, rename).
+
+mod durable;
+mod fields;
+mod file;
+mod folder;
+mod format;
+mod origin;
+mod stored;
+
+pub(crate) use durable::replace_file;
+pub use file::{Checkpoint, load, save};
+pub use folder::{Loaded, Retention, list, load_latest, prune};
+pub use format::Format;
+pub use origin::{Identity, InputFile, Origin};

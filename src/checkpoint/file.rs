@@ -1,0 +1,209 @@
+//! One checkpoint file and its digest.
+
+use std::ffi::OsString;
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+
+use hdf5::file::LibraryVersion;
+
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+use crate::model::State;
+
+use super::durable::Draft;
+use super::durable::replace_file;
+use super::folder;
+use super::format::Format;
+use super::origin::Origin;
+use super::stored::Stored;
+
+const FORMAT: &str = "format";
+const ORIGIN: &str = "origin";
+const STATE: &str = "state";
+
+/// Room for the library's own structures beside the numbers: at least this, and 1 part in 64.
+const OVERHEAD_BYTES: u64 = 1 << 20;
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    pub state: State,
+    pub origin: Origin,
+}
+
+/// Why a file was not taken.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Its bytes are not those that were written: an older file may serve.
+    Damaged(Error),
+    /// It is whole, and using an older one instead would hide something.
+    Refused(Error),
+}
+
+impl Fault {
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Damaged(error) | Self::Refused(error) => error,
+        }
+    }
+}
+
+/// Writes the state after an iteration to `run_folder/checkpoint/iter-NNN.h5` and returns that path. Older files stay
+/// (see [`prune`](super::prune)).
+///
+/// # Errors
+/// A full disk or an unwritable folder: whatever was there before stays, and no temporary file is left. A state with
+/// a NaN: the field is named.
+pub fn save(run_folder: &Path, state: &State, origin: &Origin) -> Result<PathBuf> {
+    let folder = folder::folder_of(run_folder);
+    fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
+    let path = folder::file_of(&folder, state.iteration);
+    let draft = Draft::new(&path);
+
+    reserve(draft.temporary(), expected_bytes(state)).map_err(|e| Error::writing(&path, &e))?;
+    write_hdf5(draft.temporary(), state, origin).map_err(|e| in_file(&path, e))?;
+    let digest = digest_of(draft.temporary()).map_err(|e| Error::writing(&path, &e))?;
+    // The digest goes first: a file without its digest is never seen, a digest without its file is harmless.
+    replace_file(&digest_path(&path), |out| writeln!(out, "{digest}"))?;
+    draft.commit()?;
+    Ok(path)
+}
+
+/// Reads one checkpoint file.
+///
+/// # Errors
+/// The bytes differ from the digest beside the file, the format is newer than this program, or something is missing:
+/// each names the file and what to do.
+pub fn load(path: &Path) -> Result<Checkpoint> {
+    examine(path).map_err(Fault::into_error)
+}
+
+pub(super) fn examine(path: &Path) -> std::result::Result<Checkpoint, Fault> {
+    verify_digest(path)?;
+    let whole = |e| Fault::Damaged(in_file(path, e));
+    let file = open(path).map_err(whole)?;
+    let format = String::read(&file, FORMAT).map_err(whole)?;
+    let Format::FinishedIteration = Format::parse(&format, &path.display().to_string()).map_err(Fault::Refused)?;
+    let origin = Origin::read(&file, ORIGIN).map_err(whole)?;
+    let state = State::read(&file, STATE).map_err(whole)?;
+    consistent(&state).map_err(whole)?;
+    Ok(Checkpoint { state, origin })
+}
+
+/// The sidecar: `iter-012.h5.b3`.
+pub(super) fn digest_path(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".b3");
+    PathBuf::from(name)
+}
+
+fn digest_of(path: &Path) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn verify_digest(path: &Path) -> std::result::Result<(), Fault> {
+    const FIX: &str = "Continue from an older file of the same folder; relion-rs resume does so by itself.";
+    let place = || path.display().to_string();
+    let recorded = match fs::read(digest_path(path)) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && path.exists() => {
+            let problem = format!("its digest {} is missing", digest_path(path).display());
+            return Err(Fault::Damaged(Error::bad_data(place(), problem, FIX)));
+        }
+        Err(e) => return Err(Fault::Damaged(Error::reading(path, &e))),
+    };
+    let found = digest_of(path).map_err(|e| Fault::Damaged(Error::reading(path, &e)))?;
+    if found == recorded {
+        return Ok(());
+    }
+    let problem = format!("the file is damaged: its BLAKE3 digest is {found}, recorded is `{recorded}`");
+    Err(Fault::Damaged(Error::bad_data(place(), problem, FIX)))
+}
+
+fn open(path: &Path) -> Result<hdf5::File> {
+    let mut builder = hdf5::FileBuilder::new();
+    // Many parallel file systems have no locks; only one process writes here, and never under this name.
+    builder.with_fapl(|access| access.file_locking(false));
+    builder.open(path).map_err(|e| Error::bad_data("", format!("not an HDF5 file: {e}"), ""))
+}
+
+fn write_hdf5(path: &Path, state: &State, origin: &Origin) -> Result<()> {
+    let failed = |e: hdf5::Error| Error::new(ExitCode::Io, "", format!("cannot be written: {e}"), "");
+    let mut builder = hdf5::FileBuilder::new();
+    builder
+        .with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110).file_locking(false))
+        .with_fcpl(|create| create.obj_track_times(false));
+    let file = builder.create(path).map_err(failed)?;
+    let written = || -> Result<()> {
+        Format::CURRENT.name().to_owned().write(&file, FORMAT)?;
+        origin.write(&file, ORIGIN)?;
+        state.write(&file, STATE)?;
+        file.flush().map_err(failed)
+    };
+    let written = written();
+    let closed = file.close().map_err(failed);
+    written.and(closed)
+}
+
+/// Asks the file system for the room before libhdf5 does: it answers a full disk or quota with a plain error.
+fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = File::create(path)?;
+    let length = i64::try_from(bytes).unwrap_or(i64::MAX);
+    match nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, length) {
+        Err(nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::EINVAL) | Ok(()) => Ok(()),
+        Err(errno) => Err(io::Error::from(errno)),
+    }
+}
+
+/// Size of the file to come: maps, per-particle columns and per-class arrays.
+fn expected_bytes(state: &State) -> u64 {
+    let arrays: usize = state
+        .halves
+        .iter()
+        .flat_map(|half| &half.classes)
+        .map(|class| 4 * class.map.data.len() + 8 * (class.directions.len() + 6 * class.tau2.len()))
+        .sum();
+    let particles = state.assignments.len() * (8 * 8 + 2 * 4 + 1);
+    let numbers = (arrays + particles) as u64;
+    numbers + numbers / 64 + OVERHEAD_BYTES
+}
+
+/// What every state obeys, whoever wrote the file.
+fn consistent(state: &State) -> Result<()> {
+    let wrong = |problem: String| Err(Error::bad_data("/state", problem, ""));
+    if !matches!(state.halves.len(), 1 | 2) {
+        return wrong(format!("{} half sets; there are one or two", state.halves.len()));
+    }
+    if state.half_of.len() != state.assignments.len() {
+        return wrong(format!("{} half numbers for {} particles", state.half_of.len(), state.assignments.len()));
+    }
+    if state.halves.iter().any(|half| half.classes.len() != state.halves[0].classes.len()) {
+        return wrong("the half sets have different numbers of classes".to_owned());
+    }
+    Ok(())
+}
+
+/// Puts the file's name before the place inside it, and adds a fix by cause.
+fn in_file(path: &Path, mut error: Error) -> Error {
+    // The library reports the system's cause as text only.
+    if error.problem.contains("errno = 28") || error.problem.contains("No space left") {
+        return Error::writing(path, &io::Error::from(io::ErrorKind::StorageFull));
+    }
+    let place = format!("{}, {}", path.display(), error.place);
+    error.place = place.trim_end_matches(", ").to_owned();
+    if error.fix.is_empty() {
+        error.fix = match error.code {
+            ExitCode::BadData => "Continue from an older file of the same folder; relion-rs resume does so by itself.",
+            _ => "Check the file system the file lives on.",
+        }
+        .to_owned();
+    }
+    error
+}
