@@ -214,7 +214,8 @@ fn equal_states_give_equal_bytes_at_any_time() {
 
 #[test]
 fn what_is_not_a_number_is_refused_and_named() {
-    let spoil: [(&str, fn(&mut State)); 4] = [
+    type Spoil = fn(&mut State);
+    let spoil: [(&str, Spoil); 4] = [
         ("/state/halves/001/classes/000/map", |s| s.halves[1].classes[0].map.data[5] = f32::NAN),
         ("/state/assignments/max_probability", |s| s.assignments[3].max_probability = f64::NAN),
         ("/state/halves/000/noise/001", |s| s.halves[0].noise[1][2] = f64::NAN),
