@@ -17,6 +17,7 @@ const I4_FACES: [[f64; 3]; 3] =
     [[0.0, 0.0, 1.0], [0.187_592_47, -0.303_530_99, -0.491_123_48], [0.187_592_47, 0.303_530_99, -0.491_123_48]];
 
 /// True when a direction lies in the unit; faces belong to it.
+#[expect(clippy::approx_constant, reason = "RELION's six decimals decide which directions lie on a face")]
 pub(super) fn contains(kind: Kind, rot: f64, tilt: f64) -> bool {
     let v = direction_of_angles(rot, tilt);
     let wedge = |from: f64, to: f64| from <= rot && rot <= to;

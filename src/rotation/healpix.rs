@@ -70,9 +70,7 @@ pub fn angles_of_pixel(order: u32, pixel: u32) -> (f64, f64) {
 pub fn children(order: u32, pixel: u32, levels: u32) -> impl Iterator<Item = u32> {
     let (face, x, y) = face_of_pixel(order, pixel);
     let fine = side(levels);
-    (0..fine).flat_map(move |j| {
-        (0..fine).map(move |i| pixel_of_face(order + levels, face, fine * x + i, fine * y + j))
-    })
+    (0..fine).flat_map(move |j| (0..fine).map(move |i| pixel_of_face(order + levels, face, fine * x + i, fine * y + j)))
 }
 
 /// Largest angle between a pixel's centre and its corners, in radians: that of the pixels at the corners of

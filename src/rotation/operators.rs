@@ -23,11 +23,15 @@ const FLIP_DEPTH: Matrix3 = Matrix3([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0
 pub struct Operator {
     pub left: Matrix3,
     pub right: Matrix3,
+    /// RELION applies the flip of depth too: the inverting elements of groups made from the inversion.
+    relion_flips: bool,
 }
 
 impl Operator {
-    pub(super) fn new(right: Matrix3) -> Self {
-        Self { left: if right.determinant() > 0.0 { Matrix3::IDENTITY } else { FLIP_DEPTH }, right }
+    fn new(right: Matrix3, made_from_inversion: bool) -> Self {
+        let inverts = right.determinant() < 0.0;
+        let left = if inverts { FLIP_DEPTH } else { Matrix3::IDENTITY };
+        Self { left, right, relion_flips: inverts && made_from_inversion }
     }
 
     /// The pose that gives the same image.
@@ -41,15 +45,17 @@ impl Operator {
         if self.left.0[2][2] > 0.0 { turned } else { turned.map(|x| -x) }
     }
 
-    /// The direction RELION takes for the mate of a direction. With mirrors it flips the depth of the object
-    /// frame instead of the image frame, so the result is not a mate then; for pure rotations both agree.
+    /// The direction that RELION takes for the mate of a direction. For pure rotations it is the mate. With
+    /// mirrors RELION reflects the direction itself, and with the inversion it inverts and flips the depth of
+    /// the object frame: neither gives the same image.
     pub fn relion_mate_direction(&self, direction: [f64; 3]) -> [f64; 3] {
-        self.left.apply(self.right.transpose().apply(direction))
+        let turned = self.right.transpose().apply(direction);
+        if self.relion_flips { FLIP_DEPTH.apply(turned) } else { turned }
     }
 }
 
 /// Generators of a group (the `right` matrices).
-pub(super) fn generators(kind: Kind) -> Vec<Matrix3> {
+fn generators(kind: Kind) -> Vec<Matrix3> {
     const X: [f64; 3] = [1.0, 0.0, 0.0];
     const Y: [f64; 3] = [0.0, 1.0, 0.0];
     const Z: [f64; 3] = [0.0, 0.0, 1.0];
@@ -101,15 +107,17 @@ fn setting_of_icosahedron(setting: u32) -> Matrix3 {
     Matrix3::about_axis([0.0, 1.0, 0.0], degrees)
 }
 
-/// All products of the generators, the identity first.
+/// All elements of a group: the products of its generators, the identity first.
 ///
 /// # Errors
-/// The number of elements is not `order`: a defect of this program.
-pub(super) fn close(generators: &[Matrix3], order: usize) -> Result<Vec<Operator>> {
+/// Their number is not the order of the group: a defect of this program.
+pub(super) fn elements(kind: Kind) -> Result<Vec<Operator>> {
+    let (generators, order) = (generators(kind), kind.order());
+    let made_from_inversion = matches!(kind, Kind::Ci | Kind::S(_) | Kind::Th);
     let mut all = vec![Matrix3::IDENTITY];
     let mut next = 0;
     while next < all.len() && all.len() <= order {
-        for generator in generators {
+        for generator in &generators {
             let product = all[next] * *generator;
             if !all.iter().any(|known| same(known, &product)) {
                 all.push(product);
@@ -120,7 +128,7 @@ pub(super) fn close(generators: &[Matrix3], order: usize) -> Result<Vec<Operator
     if all.len() != order {
         return Err(Error::internal(format!("a point group has {} elements instead of {order}", all.len())));
     }
-    Ok(all.into_iter().map(Operator::new).collect())
+    Ok(all.into_iter().map(|right| Operator::new(right, made_from_inversion)).collect())
 }
 
 fn same(a: &Matrix3, b: &Matrix3) -> bool {

@@ -62,7 +62,7 @@ impl Kind {
             ("C", "") => Some(Self::C(fold)),
             ("C", "V") => Some(Self::Cv(fold)),
             ("C", "H") => Some(Self::Ch(fold)),
-            ("S", "") if fold % 2 == 0 => Some(Self::S(fold)),
+            ("S", "") if fold.is_multiple_of(2) => Some(Self::S(fold)),
             ("D", "") => Some(Self::D(fold)),
             ("D", "V") => Some(Self::Dv(fold)),
             ("D", "H") => Some(Self::Dh(fold)),
@@ -73,7 +73,7 @@ impl Kind {
     }
 
     /// Number of elements of the group.
-    fn order(self) -> usize {
+    pub(super) fn order(self) -> usize {
         let order = match self {
             Self::C(n) | Self::S(n) => n,
             Self::Ci | Self::Cs => 2,
@@ -108,7 +108,7 @@ impl PointGroup {
         let Some(kind) = Kind::parse(name) else {
             return Err(Error::usage(format!("symmetry {name:?} is not a point group known here"), VALID_NAMES));
         };
-        let operators = operators::close(&operators::generators(kind), kind.order())?;
+        let operators = operators::elements(kind)?;
         Ok(Self { name: name.trim().to_ascii_uppercase(), kind, operators })
     }
 
@@ -165,8 +165,8 @@ mod tests {
     use super::*;
 
     const NAMES: &[&str] = &[
-        "C1", "c2", "C7", "C99", "Ci", "Cs", "C1v", "C2v", "C3v", "C5H", "S2", "S4", "S6", "D1", "D2", "D7", "D2v", "D3V",
-        "D2h", "D5h", "T", "Td", "TH", "O", "OH", "I", "I1", "I2", "I3", "I4", "Ih", "I1h", "I2H", "I3H", "I4H",
+        "C1", "c2", "C7", "C99", "Ci", "Cs", "C1v", "C2v", "C3v", "C5H", "S2", "S4", "S6", "D1", "D2", "D7", "D2v",
+        "D3V", "D2h", "D5h", "T", "Td", "TH", "O", "OH", "I", "I1", "I2", "I3", "I4", "Ih", "I1h", "I2H", "I3H", "I4H",
     ];
 
     #[test]
@@ -179,7 +179,10 @@ mod tests {
             assert_eq!(group.operators()[0].right, Matrix3::IDENTITY);
             for a in group.operators() {
                 assert!(group.operators().iter().any(|o| close(&o.right, &a.right.transpose())), "{name}: inverse");
-                assert!((a.left.determinant() - a.right.determinant()).abs() < 1e-9, "{name}: a mate must be a rotation");
+                assert!(
+                    (a.left.determinant() - a.right.determinant()).abs() < 1e-9,
+                    "{name}: a mate must be a rotation"
+                );
                 for b in group.operators() {
                     let product = a.right * b.right;
                     assert!(group.operators().iter().any(|o| close(&o.right, &product)), "{name}: product");
