@@ -57,10 +57,9 @@ fn golden_directions() -> BTreeMap<String, Vec<[f64; 2]>> {
         if let Some(found) = line.trim().strip_prefix("data_") {
             name = found.to_owned();
             tables.insert(name.clone(), Vec::new());
-        } else if let [rot, tilt] = line.split_whitespace().map(|w| w.parse().ok()).collect::<Vec<Option<f64>>>()[..] {
-            if let (Some(rot), Some(tilt)) = (rot, tilt) {
-                tables.get_mut(&name).expect("a table has begun").push([rot, tilt]);
-            }
+        } else if let [Some(rot), Some(tilt)] = line.split_whitespace().map(|w| w.parse().ok()).collect::<Vec<_>>()[..]
+        {
+            tables.get_mut(&name).expect("a table has begun").push([rot, tilt]);
         }
     }
     tables
