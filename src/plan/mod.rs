@@ -1,1 +1,34 @@
-//! What the user asked (`JobFile`), what was decided (`Plan`), and the run folder.
+//! What the user asked ([`JobFile`]), what was decided ([`Plan`]), and the run folder ([`RunDir`]).
+//!
+//! The flow: [`Sources`] are merged into [`Layers`], [`resolve`] checks them and makes the [`Plan`],
+//! the launcher writes it into the [`RunDir`], the engine reads it there and writes [`progress`].
+
+mod decided;
+mod defaults;
+mod job_file;
+mod kinds;
+mod layers;
+mod nearest;
+pub mod progress;
+mod resolve;
+mod run_dir;
+
+pub use decided::Plan;
+pub use decided::PlanFormat;
+pub use defaults::defaults;
+pub use job_file::JobFile;
+pub use job_file::read_table;
+pub use kinds::Backend;
+pub use kinds::InstructionSet;
+pub use kinds::JobKind;
+pub use kinds::Precision;
+pub use kinds::format_bytes;
+pub use kinds::parse_bytes;
+pub use layers::ENVIRONMENT_PREFIX;
+pub use layers::Layers;
+pub use layers::Sources;
+pub use nearest::nearest;
+pub use resolve::Resolved;
+pub use resolve::resolve;
+pub use run_dir::RunDir;
+pub use run_dir::RunLock;

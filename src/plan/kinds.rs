@@ -1,0 +1,182 @@
+//! The choices a job file offers by name, and the size of memory as people write it.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+
+/// What a run computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum JobKind {
+    /// One map from two independent halves of the particles, to convergence.
+    Refine3d,
+    /// Several maps from all particles, for a fixed number of iterations.
+    Class3d,
+}
+
+/// Scalar of images, transforms and sums of one iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    Single,
+    Double,
+}
+
+/// Where the expectation step runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    Cpu,
+    Cuda,
+}
+
+/// Vector instructions of the matrix products; part of what decides the bits of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum InstructionSet {
+    /// The widest one of the machine the engine runs on.
+    Auto,
+    Avx512,
+    Avx2,
+    Portable,
+}
+
+impl JobKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refine3d => "refine3d",
+            Self::Class3d => "class3d",
+        }
+    }
+}
+
+impl InstructionSet {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+
+    /// The set this machine will use: never `Auto`.
+    ///
+    /// # Errors
+    /// `Unavailable` when a set was named that this processor lacks.
+    pub fn on_this_machine(self) -> Result<Self> {
+        let widest = widest_instruction_set();
+        let is_there = match self {
+            Self::Auto => return Ok(widest),
+            Self::Avx512 => widest == Self::Avx512,
+            Self::Avx2 => widest != Self::Portable,
+            Self::Portable => true,
+        };
+        if is_there {
+            return Ok(self);
+        }
+        Err(Error::new(
+            ExitCode::Unavailable,
+            "isa",
+            format!("this processor has no {}; its widest set is {}", self.name(), widest.name()),
+            format!("Set isa = \"auto\" or \"{}\".", widest.name()),
+        ))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn widest_instruction_set() -> InstructionSet {
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    if avx2 && is_x86_feature_detected!("avx512f") {
+        InstructionSet::Avx512
+    } else if avx2 {
+        InstructionSet::Avx2
+    } else {
+        InstructionSet::Portable
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn widest_instruction_set() -> InstructionSet {
+    InstructionSet::Portable
+}
+
+impl fmt::Display for JobKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Bytes from `"4GiB"`, `"512 MiB"`, `"8G"` (binary, as Slurm reads it), `"1.5GB"` (decimal) or plain bytes.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().ok()?;
+    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        "k" | "kib" => 1024.0,
+        "m" | "mib" => 1024.0 * 1024.0,
+        "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        "t" | "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    };
+    let bytes = number * unit;
+    (bytes.is_finite() && bytes < u64::MAX as f64).then_some(bytes.round() as u64)
+}
+
+/// Bytes for people: `384.0 MiB`.
+pub fn format_bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_as_people_write_them() {
+        for (text, bytes) in [
+            ("4GiB", 4 << 30),
+            ("4 gib", 4 << 30),
+            ("8G", 8 << 30),
+            ("1.5MB", 1_500_000),
+            ("512", 512),
+            ("0", 0),
+            ("2 TiB", 2 << 40),
+        ] {
+            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
+        }
+        for text in ["", "GiB", "-4GiB", "4 GiBs", "1e999", "nan", "4,5GiB"] {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_shown_with_a_unit() {
+        assert_eq!(format_bytes(1000), "1000 B");
+        assert_eq!(format_bytes(384 << 20), "384.0 MiB");
+        assert_eq!(format_bytes(3 << 41), "6.0 TiB");
+    }
+
+    #[test]
+    fn auto_and_portable_work_everywhere() {
+        assert_ne!(InstructionSet::Auto.on_this_machine().unwrap(), InstructionSet::Auto);
+        assert_eq!(InstructionSet::Portable.on_this_machine().unwrap(), InstructionSet::Portable);
+    }
+}

@@ -1,0 +1,210 @@
+//! The layers of settings, lowest first: built-in defaults, site file, user file, `job.toml`,
+//! `RELION_RS_*` variables, flags. Every value remembers the layer it came from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+
+use figment::Figment;
+use figment::Metadata;
+use figment::Profile;
+use figment::Provider;
+use figment::value::Dict;
+use figment::value::Map;
+use figment::value::Value;
+
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+
+use super::defaults::defaults;
+use super::job_file::JobFile;
+use super::job_file::read_table;
+use super::job_file::unknown_key;
+use super::kinds::JobKind;
+
+/// Prefix of the environment variables that set keys.
+pub const ENVIRONMENT_PREFIX: &str = "RELION_RS_";
+/// Variables with that prefix that are not keys: places of files.
+const OTHER_VARIABLES: [&str; 3] = ["SITE_FILE", "USER_FILE", "DATA"];
+const DEFAULT: &str = "built-in default";
+const FLAG: &str = "flag";
+
+/// Where settings come from. [`Sources::of_process`] looks at this process; tests fill it by hand.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    pub site_file: Option<PathBuf>,
+    pub user_file: Option<PathBuf>,
+    pub job_file: Option<PathBuf>,
+    /// Variables with the prefix `RELION_RS_`, whole names.
+    pub environment: BTreeMap<String, String>,
+    pub flags: JobFile,
+}
+
+/// All layers, merged.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    /// Every key that has a value.
+    pub values: JobFile,
+    sources: BTreeMap<String, String>,
+}
+
+/// One layer: a name and the values it sets.
+struct Layer {
+    name: String,
+    values: Dict,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> std::result::Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.values.clone())]))
+    }
+}
+
+impl Sources {
+    /// The site file (`/etc/relion-rs/site.toml` or `$RELION_RS_SITE_FILE`), the user's file
+    /// (`~/.config/relion-rs/config.toml` or `$RELION_RS_USER_FILE`) and the environment of this process.
+    ///
+    /// # Errors
+    /// `NoInput` when a variable names a file that does not exist.
+    pub fn of_process(job_file: Option<PathBuf>, flags: JobFile) -> Result<Self> {
+        let environment: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+            .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+            .collect();
+        let named = |variable: &str| environment.get(&format!("{ENVIRONMENT_PREFIX}{variable}")).map(PathBuf::from);
+        let home = std::env::var_os("XDG_CONFIG_HOME")
+            .filter(|folder| !folder.is_empty())
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
+        let usual_site = Some(PathBuf::from("/etc/relion-rs/site.toml")).filter(|path| path.is_file());
+        let usual_user = home.map(|folder| folder.join("relion-rs/config.toml")).filter(|path| path.is_file());
+        Ok(Self {
+            site_file: named("SITE_FILE").or(usual_site),
+            user_file: named("USER_FILE").or(usual_user),
+            job_file,
+            environment,
+            flags,
+        })
+    }
+}
+
+impl Layers {
+    /// Reads and merges all layers.
+    ///
+    /// # Errors
+    /// `Config` (files) or `Usage` (environment) for an unknown key or a value of the wrong type;
+    /// `NoInput` for a missing file.
+    pub fn load(sources: &Sources) -> Result<Self> {
+        let mut asked = Figment::new();
+        for path in [&sources.site_file, &sources.user_file, &sources.job_file].into_iter().flatten() {
+            asked = asked.merge(file_layer(path)?);
+        }
+        for layer in environment_layers(&sources.environment)? {
+            asked = asked.merge(layer);
+        }
+        let flags = sources.flags.set_values()?;
+        asked = asked.merge(Layer { name: FLAG.to_string(), values: flags });
+
+        // The defaults depend on the kind, so the kind is read first.
+        let kind: JobFile = asked.extract().map_err(|cause| wrong_value(&cause))?;
+        let base = defaults(kind.kind.unwrap_or(JobKind::Refine3d));
+        let base = Layer { name: DEFAULT.to_string(), values: base.set_values()? };
+        let all = Figment::from(base).merge(asked);
+        let values: JobFile = all.extract().map_err(|cause| wrong_value(&cause))?;
+        let sources = JobFile::keys()
+            .into_iter()
+            .filter_map(|key| all.find_metadata(&key).map(|metadata| (key, metadata.name.to_string())))
+            .collect();
+        Ok(Self { values, sources })
+    }
+
+    /// The layer a key's value came from: `built-in default`, a file, a variable or `flag`.
+    pub fn source(&self, key: &str) -> &str {
+        self.sources.get(key).map_or("not set", String::as_str)
+    }
+
+    /// Whether someone asked for this key: any layer above the defaults.
+    pub fn is_asked(&self, key: &str) -> bool {
+        self.sources.get(key).is_some_and(|source| source != DEFAULT)
+    }
+
+    /// Only what was asked, without defaults: the `job.toml` of the run folder.
+    pub fn asked(&self) -> Result<JobFile> {
+        let asked: Dict = self.values.set_values()?.into_iter().filter(|(key, _)| self.is_asked(key)).collect();
+        Figment::from(Layer { name: String::new(), values: asked }).extract().map_err(|cause| wrong_value(&cause))
+    }
+
+    /// How a user would find the setting of a key: `--diameter`, `job.toml, key diameter` ...
+    pub fn place(&self, key: &str) -> String {
+        match self.source(key) {
+            DEFAULT | "not set" => key.to_string(),
+            FLAG if key == "kind" => key.to_string(),
+            FLAG => format!("--{}", key.replace('_', "-")),
+            variable if variable.starts_with(ENVIRONMENT_PREFIX) => variable.to_string(),
+            file => format!("{file}, key {key}"),
+        }
+    }
+
+    /// An error about the value of a key; its code follows from where the value was set.
+    pub fn error(&self, key: &str, problem: impl Into<String>, fix: impl Into<String>) -> Error {
+        let source = self.source(key);
+        let is_file = self.is_asked(key) && source != FLAG && !source.starts_with(ENVIRONMENT_PREFIX);
+        let code = if is_file { ExitCode::Config } else { ExitCode::Usage };
+        Error::new(code, self.place(key), problem, fix)
+    }
+}
+
+fn file_layer(path: &Path) -> Result<Layer> {
+    let mut values = Dict::new();
+    for (key, value) in read_table(path)? {
+        let value = Value::serialize(value).map_err(|cause| Error::internal(format!("{key}: {cause}")))?;
+        values.insert(key, value);
+    }
+    Ok(Layer { name: path.display().to_string(), values })
+}
+
+/// One layer a variable, so that each value names its own.
+fn environment_layers(variables: &BTreeMap<String, String>) -> Result<Vec<Layer>> {
+    let known = JobFile::keys();
+    let mut layers = Vec::new();
+    for (name, text) in variables {
+        let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+        if OTHER_VARIABLES.contains(&key) {
+            continue;
+        }
+        let key = key.to_lowercase();
+        if !known.contains(&key) {
+            return Err(unknown_key(ExitCode::Usage, name.clone(), &key));
+        }
+        // Text that is a number or a truth value becomes one, unless the key wants text (a folder may be called 5).
+        let layer = |value: Value| Layer { name: name.clone(), values: Dict::from([(key.clone(), value)]) };
+        let parsed: Value = text.parse().unwrap_or_else(|never| match never {});
+        let plain = Value::from(text.as_str());
+        let wants_text = Figment::from(layer(plain.clone())).extract::<JobFile>().is_ok();
+        layers.push(layer(if wants_text { plain } else { parsed }));
+    }
+    Ok(layers)
+}
+
+/// A value of the wrong type, told with its key and layer.
+fn wrong_value(cause: &figment::Error) -> Error {
+    let key = cause.path.join(".");
+    let layer = cause.metadata.as_ref().map_or_else(String::new, |metadata| metadata.name.to_string());
+    let is_file = !layer.is_empty() && layer != FLAG && !layer.starts_with(ENVIRONMENT_PREFIX);
+    let (code, place) = if is_file {
+        (ExitCode::Config, format!("{layer}, key {key}"))
+    } else {
+        (ExitCode::Usage, if layer.is_empty() { key } else { format!("{layer}, key {key}") })
+    };
+    Error::new(
+        code,
+        place,
+        cause.kind.to_string(),
+        "Give the key a value like the one `relion-rs new` writes for it (text in double quotes, numbers without).",
+    )
+}

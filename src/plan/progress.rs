@@ -1,0 +1,250 @@
+//! `progress.jsonl`: one JSON line an event, written by rank 0, read by `status`, `report` and the progress bar.
+//!
+//! Times, hosts and absolute paths go here (and into the logs) and nowhere else.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::io::Seek;
+use std::io::SeekFrom;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::error::Result;
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Seconds since 1970-01-01 UTC.
+    pub unix_seconds: f64,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The engine starts, afresh or from a checkpoint.
+    Started(Started),
+    IterationStarted {
+        iteration: u32,
+    },
+    /// A phase of the present iteration is over.
+    Phase {
+        iteration: u32,
+        name: String,
+        seconds: f64,
+    },
+    /// Particles of the present iteration that are done.
+    Batch {
+        iteration: u32,
+        particles_done: usize,
+        particles_total: usize,
+    },
+    IterationFinished(Box<IterationFinished>),
+    Warning {
+        text: String,
+    },
+    /// A checkpoint is on disk.
+    Checkpoint {
+        iteration: u32,
+        /// Relative to the run folder.
+        file: PathBuf,
+        bytes: u64,
+        seconds: f64,
+    },
+    /// The engine ends: `checkpointed` when it wants to be run again.
+    Finished {
+        iteration: u32,
+        checkpointed: bool,
+        converged: bool,
+        #[serde(deserialize_with = "nan_of_null")]
+        resolution_angstrom: f64,
+        wall_seconds: f64,
+        cpu_seconds: f64,
+    },
+    /// The engine ends with an error.
+    Failed {
+        code: u8,
+        message: String,
+    },
+}
+
+/// Who works, on what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    pub program_version: String,
+    pub kind: String,
+    pub host: String,
+    pub process: u32,
+    pub threads: usize,
+    pub instruction_set: String,
+    pub precision: String,
+    pub particles: usize,
+    pub classes: usize,
+    pub box_pixels: usize,
+    pub pixel_size_angstrom: f64,
+    /// The iteration of the checkpoint the run goes on from.
+    pub resumed_from: Option<u32>,
+    pub last_iteration: u32,
+}
+
+/// The sum of one iteration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IterationFinished {
+    pub iteration: u32,
+    #[serde(deserialize_with = "nan_of_null")]
+    pub resolution_angstrom: f64,
+    #[serde(deserialize_with = "nans_of_nulls")]
+    pub class_resolutions_angstrom: Vec<f64>,
+    #[serde(deserialize_with = "nans_of_nulls")]
+    pub class_shares: Vec<f64>,
+    pub current_size: usize,
+    pub coarse_size: usize,
+    pub healpix_order: u32,
+    pub is_local_search: bool,
+    #[serde(deserialize_with = "nan_of_null")]
+    pub offset_step_angstrom: f64,
+    #[serde(deserialize_with = "nan_of_null")]
+    pub offset_range_angstrom: f64,
+    /// Expected accuracies.
+    #[serde(deserialize_with = "nan_of_null")]
+    pub accuracy_degrees: f64,
+    #[serde(deserialize_with = "nan_of_null")]
+    pub accuracy_angstrom: f64,
+    /// Mean change of the best poses.
+    #[serde(deserialize_with = "nan_of_null")]
+    pub change_degrees: f64,
+    #[serde(deserialize_with = "nan_of_null")]
+    pub change_angstrom: f64,
+    #[serde(deserialize_with = "nan_of_null")]
+    pub change_classes: f64,
+    #[serde(deserialize_with = "nan_of_null")]
+    pub average_max_probability: f64,
+    #[serde(deserialize_with = "nan_of_null")]
+    pub log_likelihood: f64,
+    /// Largest of any particle: what the fine weights took, and what other forms would have taken.
+    pub weights: WeightMemory,
+    pub arena_peak_bytes: u64,
+    pub arena_reserved_bytes: u64,
+    pub phase_seconds: BTreeMap<String, f64>,
+    #[serde(deserialize_with = "nan_of_null")]
+    pub wall_seconds: f64,
+    #[serde(deserialize_with = "nan_of_null")]
+    pub cpu_seconds: f64,
+}
+
+/// Bytes of the weight array of the particle with the largest one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WeightMemory {
+    pub blocks_bytes: u64,
+    pub dense_bytes: u64,
+    pub csr_bytes: u64,
+}
+
+// JSON has no NaN: it is written as null, and read back here.
+fn nan_of_null<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+fn nans_of_nulls<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<f64>, D::Error> {
+    let values: Vec<Option<f64>> = Vec::deserialize(deserializer)?;
+    Ok(values.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect())
+}
+
+/// Appends events to a file; each is on disk (handed to the system) when [`ProgressWriter::write`] returns.
+#[derive(Debug)]
+pub struct ProgressWriter {
+    path: PathBuf,
+    file: File,
+}
+
+impl ProgressWriter {
+    /// Opens the file for appending. A torn last line of a killed run is closed first.
+    pub fn open(path: &Path) -> Result<Self> {
+        let failed = |cause| Error::writing(path, &cause);
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1)).map_err(failed)?;
+            file.read_exact(&mut last).map_err(failed)?;
+            if last != *b"\n" {
+                file.write_all(b"\n").map_err(failed)?;
+            }
+        }
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    /// Writes one event with the present time, as one line in one call.
+    pub fn write(&mut self, event: Event) -> Result<()> {
+        let record = Record { unix_seconds: unix_seconds(), event };
+        let mut line =
+            serde_json::to_string(&record).map_err(|cause| Error::internal(format!("progress event: {cause}")))?;
+        line.push('\n');
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.flush());
+        written.map_err(|cause| Error::writing(&self.path, &cause))
+    }
+}
+
+/// All events of a file, in order. Lines that are no event (torn by a kill, or of a newer version) are skipped.
+///
+/// # Errors
+/// `NoInput` when the file is missing, `Io` when reading fails.
+pub fn read(path: &Path) -> Result<Vec<Record>> {
+    let bytes = fs::read(path).map_err(|cause| Error::reading(path, &cause))?;
+    Ok(parse(&bytes))
+}
+
+fn parse(bytes: &[u8]) -> Vec<Record> {
+    bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// Reads the events that were added since the last call.
+#[derive(Debug)]
+pub struct Follower {
+    path: PathBuf,
+    offset: u64,
+    torn: Vec<u8>,
+}
+
+impl Follower {
+    /// Starts at the present end of the file (or its beginning, when there is none yet).
+    pub fn from_end(path: &Path) -> Self {
+        let offset = fs::metadata(path).map_or(0, |metadata| metadata.len());
+        Self { path: path.to_path_buf(), offset, torn: Vec::new() }
+    }
+
+    /// New events; none when the file does not exist yet.
+    pub fn poll(&mut self) -> Result<Vec<Record>> {
+        let failed = |cause| Error::reading(&self.path, &cause);
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(cause) => return Err(failed(cause)),
+        };
+        file.seek(SeekFrom::Start(self.offset)).map_err(failed)?;
+        let mut new = std::mem::take(&mut self.torn);
+        self.offset += file.read_to_end(&mut new).map_err(failed)? as u64;
+        let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        self.torn = new.split_off(whole);
+        Ok(parse(&new))
+    }
+}
+
+/// The present time.
+pub fn unix_seconds() -> f64 {
+    // A clock before 1970 reads as 1970: only displayed durations would suffer.
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| (elapsed.as_secs_f64() * 1e3).round() / 1e3)
+}

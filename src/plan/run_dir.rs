@@ -1,0 +1,124 @@
+//! Every path inside a run folder, once.
+
+use std::fs;
+use std::fs::File;
+use std::fs::TryLockError;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+
+/// A run folder: the only thing that passes between launcher and engine (`docs/run-folder.md`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir {
+    root: PathBuf,
+}
+
+/// Held while a process works in a run folder; released when dropped or when the process dies.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: File,
+}
+
+impl RunDir {
+    /// Prefix of all outputs, as in RELION's `--o DIR/run`.
+    pub const OUTPUT_PREFIX: &'static str = "run";
+
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What was asked.
+    pub fn job(&self) -> PathBuf {
+        self.root.join("job.toml")
+    }
+
+    /// What was decided.
+    pub fn plan(&self) -> PathBuf {
+        self.root.join("plan.json")
+    }
+
+    /// One line per event.
+    pub fn progress(&self) -> PathBuf {
+        self.root.join("progress.jsonl")
+    }
+
+    /// Folder of the checkpoints.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.root.join("checkpoint")
+    }
+
+    /// Log of one rank.
+    pub fn log(&self, rank: usize) -> PathBuf {
+        self.root.join(format!("log/rank-{rank:03}.log"))
+    }
+
+    /// The page written by `relion-rs report`.
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report.html")
+    }
+
+    /// A file of this name asks the engine to stop with a checkpoint, as in RELION.
+    pub fn abort_request(&self) -> PathBuf {
+        self.root.join("RELION_JOB_ABORT_NOW")
+    }
+
+    /// An output by the end of its name: `output("it010_class001.mrc")` is `DIR/run_it010_class001.mrc`.
+    pub fn output(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{}_{name}", Self::OUTPUT_PREFIX))
+    }
+
+    /// `DIR/run`: outputs of RELION are named by appending to it.
+    pub fn output_prefix(&self) -> PathBuf {
+        self.root.join(Self::OUTPUT_PREFIX)
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.root.join("log/lock")
+    }
+
+    /// Creates the folder and its sub-folders.
+    pub fn create(&self) -> Result<()> {
+        for folder in [self.root.clone(), self.checkpoint(), self.root.join("log")] {
+            fs::create_dir_all(&folder).map_err(|cause| {
+                let mut error = Error::writing(&folder, &cause);
+                // A plain file in the way reads "File exists"; nothing can be created there either.
+                if cause.kind() == std::io::ErrorKind::AlreadyExists {
+                    error.code = ExitCode::CannotCreate;
+                    error.fix = "A file is in the way: choose another run folder.".to_string();
+                }
+                error
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes the folder for this process.
+    ///
+    /// # Errors
+    /// `Usage` when another process works in it.
+    pub fn lock(&self) -> Result<RunLock> {
+        let path = self.lock_file();
+        let file = File::create(&path).map_err(|cause| Error::writing(&path, &cause))?;
+        match file.try_lock() {
+            Ok(()) => Ok(RunLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(Error::new(
+                ExitCode::Usage,
+                self.root.display().to_string(),
+                "another relion-rs-rank works in this run folder",
+                "Wait for it to end (`relion-rs status` shows it) or choose another folder.",
+            )),
+            // Some network file systems have no locks; working without one is what every other program does there.
+            Err(TryLockError::Error(cause)) if cause.kind() == std::io::ErrorKind::Unsupported => {
+                Ok(RunLock { _file: file })
+            }
+            Err(TryLockError::Error(cause)) => Err(Error::writing(&path, &cause)),
+        }
+    }
+}
