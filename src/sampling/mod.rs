@@ -1,12 +1,16 @@
 //! Which poses to try: orientation grids, translations, priors.
 
 mod directions;
+mod local;
 mod orientations;
 mod perturbation;
+mod relion_local;
 mod translations;
+mod tree;
 
 pub use directions::Direction;
 pub use directions::reduced_directions;
+pub use local::LocalPrior;
 pub use orientations::Orientations;
 pub use perturbation::next_perturbation;
 pub use translations::Translations;

@@ -199,7 +199,6 @@ impl Orientations {
     }
 
     /// Perturbed R_y(tilt) R_z(rot) of a coarse direction, and (cos, sin) of the in-plane angles.
-    #[allow(dead_code)]
     pub(super) fn coarse_factors(&self) -> (&[Matrix3], &[(f64, f64)]) {
         (&self.coarse, &self.coarse_turns)
     }

@@ -9,6 +9,7 @@ use relion_rs::rotation::Matrix3;
 use relion_rs::rotation::PointGroup;
 use relion_rs::rotation::direction_of_angles;
 use relion_rs::rotation::healpix;
+use relion_rs::sampling::LocalPrior;
 use relion_rs::sampling::Orientations;
 use relion_rs::sampling::Translations;
 use relion_rs::sampling::reduced_directions;
@@ -328,4 +329,165 @@ fn impossible_grids_are_refused() {
     let grid = Orientations::new(&wrong, &c1, None, false).expect("52 angles");
     assert_eq!(grid.psi_count(), 52);
     assert!((grid.psi_step_degrees() - 360.0 / 52.0).abs() < 1e-12);
+}
+
+/// How a local prior judges a sample: squared distance in standard deviations, from the definition.
+type Judge = fn(&PointGroup, &Matrix3, Euler, [f64; 3]) -> f64;
+
+fn whole_rotation(group: &PointGroup, sample: &Matrix3, centre: Euler, sigma: [f64; 3]) -> f64 {
+    let angles = group.mates(centre.matrix()).map(|mate| sample.angle_degrees(mate));
+    (angles.fold(f64::INFINITY, f64::min) / sigma[0]).powi(2)
+}
+
+fn direction_and_turn(group: &PointGroup, sample: &Matrix3, centre: Euler, sigma: [f64; 3]) -> f64 {
+    let judge = |mate: Matrix3| {
+        let between_views = angle_degrees(sample.0[2], mate.0[2]);
+        let ratio = (0.5 * sample.angle_degrees(mate)).to_radians().cos() / (0.5 * between_views).to_radians().cos();
+        let turn = 2.0 * ratio.clamp(-1.0, 1.0).acos().to_degrees();
+        let of_turn = if sigma[2] > 0.0 { (turn / sigma[2]).powi(2) } else { 0.0 };
+        (between_views / sigma[0].max(sigma[1])).powi(2) + of_turn
+    };
+    group.mates(centre.matrix()).map(judge).fold(f64::INFINITY, f64::min)
+}
+
+fn tilt_and_psi(group: &PointGroup, sample: &Matrix3, centre: Euler, sigma: [f64; 3]) -> f64 {
+    let judge = |mate: Matrix3| {
+        let angles = Euler::of_matrix(&mate);
+        let turn = (angles.psi - centre.psi + 540.0).rem_euclid(360.0) - 180.0;
+        let part = |off: f64, sigma: f64| if sigma > 0.0 { (off / sigma).powi(2) } else { 0.0 };
+        part(angles.tilt - centre.tilt, sigma[1]) + part(turn, sigma[2])
+    };
+    group.mates(*sample).map(judge).fold(f64::INFINITY, f64::min)
+}
+
+/// Samples this near to the cutoff, in squared standard deviations, may fall on either side by rounding
+/// (angles of 1 degree from their cosine are good to 1e-8).
+const BORDER: f64 = 1e-6;
+
+/// Error of a weight: that of the squared distance, over many samples.
+const WEIGHT: f64 = 1e-6;
+
+#[test]
+fn local_lists_are_those_of_the_definition() {
+    let cases: [(Judge, [f64; 3]); 6] = [
+        (whole_rotation, [4.0; 3]),
+        (whole_rotation, [25.0; 3]),
+        (direction_and_turn, [4.0, 6.0, 3.0]),
+        (direction_and_turn, [5.0, 5.0, 0.0]),
+        (tilt_and_psi, [0.0, 4.0, 5.0]),
+        (tilt_and_psi, [-1.0, 0.0, 7.0]),
+    ];
+    let centres = [
+        Euler::new(12.0, 63.0, -140.0),
+        Euler::new(-77.0, 0.4, 33.0),
+        Euler::new(170.0, 178.9, 12.0),
+        Euler::new(91.0, 90.0, 179.5),
+    ];
+    let mut out = Vec::new();
+    for (name, order) in [("C1", 2), ("C2", 3), ("C7", 3), ("D2", 2), ("O", 3), ("I2", 3), ("Cs", 2), ("Th", 2)] {
+        let group = group(name);
+        let grid = Orientations::new(&state(order, 1, 0.3), &group, None, false).expect("grid");
+        let samples: Vec<Matrix3> = (0..grid.count()).map(|i| grid.matrix(i)).collect();
+        for (judge, sigma) in cases {
+            let prior = LocalPrior::new(&grid, &group, sigma, false).expect("prior");
+            for centre in centres {
+                prior.near(centre, &mut out);
+                assert!(out.windows(2).all(|w| w[0].0 < w[1].0), "each once, in order");
+                let sum: f64 = out.iter().map(|s| s.1).sum();
+                assert!((sum - 1.0).abs() < 1e-12, "{sum}");
+                let all: Vec<f64> = samples.iter().map(|sample| judge(&group, sample, centre, sigma)).collect();
+                let least = all.iter().copied().fold(f64::INFINITY, f64::min);
+                let within: f64 = all.iter().filter(|d| **d <= 9.0).map(|d| (-0.5 * d).exp()).sum();
+                let place = format!("{name} {sigma:?} {centre:?}");
+                for (i, distance) in all.iter().enumerate() {
+                    let found = out.binary_search_by_key(&(i as u32), |s| s.0).ok().map(|at| out[at].1);
+                    match found {
+                        _ if (distance - 9.0).abs() < BORDER => {}
+                        None => assert!(least > 9.0 || *distance > 9.0, "{place}: {i} at {distance} is missing"),
+                        Some(weight) if least > 9.0 => {
+                            assert!(weight == 1.0 && distance - least < BORDER, "{place}: nearest {distance} {least}");
+                        }
+                        Some(weight) => {
+                            assert!(*distance < 9.0, "{place}: {i} at {distance} is too far");
+                            let wanted = (-0.5 * distance).exp() / within;
+                            // A sample on the border may count on one side only: at most e^-4.5 of the sum each.
+                            assert!((weight - wanted).abs() < WEIGHT, "{place}: {i} {weight} {wanted}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_narrow_prior_still_has_the_nearest_sample() {
+    let (c1, sigma) = (group("C1"), [1e-4; 3]);
+    let grid = Orientations::new(&state(3, 0, -0.2), &c1, None, false).expect("grid");
+    let mut out = Vec::new();
+    for parity in [false, true] {
+        let prior = LocalPrior::new(&grid, &c1, sigma, parity).expect("prior");
+        prior.near(Euler::new(20.0, 40.0, 60.0), &mut out);
+        assert_eq!(out.len(), 1);
+        assert_eq!(out[0].1, 1.0);
+        let off = grid.euler(out[0].0 as usize).matrix().angle_degrees(Euler::new(20.0, 40.0, 60.0).matrix());
+        // RELION's rule does not know of the perturbation.
+        assert!(off < 7.5 * if parity { 2.0 } else { 1.0 }, "{off}");
+    }
+}
+
+#[test]
+fn lists_do_not_depend_on_how_a_pose_is_written() {
+    // Near the pole rot and psi are one turn about the view; a mate of a pose is the pose.
+    let group = group("C2");
+    let grid = Orientations::new(&state(3, 0, 0.0), &group, None, false).expect("grid");
+    let (pole, same) = (Euler::new(30.0, 0.0, 40.0), Euler::new(0.0, 0.0, 70.0));
+    let (pose, mate) = (Euler::new(80.0, 50.0, 10.0), Euler::new(-100.0, 50.0, 10.0));
+    let list = |parity: bool, centre: Euler| {
+        let prior = LocalPrior::new(&grid, &group, [5.0; 3], parity).expect("prior");
+        let mut out = Vec::new();
+        prior.near(centre, &mut out);
+        out
+    };
+    for (a, b) in [(pole, same), (pose, mate)] {
+        let (a, b) = (list(false, a), list(false, b));
+        assert_eq!(a.len(), b.len());
+        assert!(a.len() > 20);
+        assert!(a.iter().zip(&b).all(|(a, b)| a.0 == b.0 && (a.1 - b.1).abs() < WEIGHT));
+    }
+    // RELION's rule sees two different poses at the pole: that is its accident, and that parity has it.
+    let (a, b) = (list(true, pole), list(true, same));
+    assert!(!a.is_empty() && a.iter().all(|a| b.iter().all(|b| a.0 != b.0)));
+}
+
+#[test]
+fn relions_rule_takes_direction_and_psi_apart() {
+    let group = group("D2");
+    let grid = Orientations::new(&state(3, 0, 0.0), &group, None, true).expect("grid");
+    let (centre, sigma) = (Euler::new(100.0, 50.0, 33.0), [3.0, 5.0, 4.0]);
+    let prior = LocalPrior::new(&grid, &group, sigma, true).expect("prior");
+    let mut out = Vec::new();
+    prior.near(centre, &mut out);
+    let weight = |i: usize| {
+        let d = grid.directions()[grid.direction_of(i)];
+        let view = direction_of_angles(d.rot_degrees, d.tilt_degrees);
+        let wanted = direction_of_angles(centre.rot, centre.tilt);
+        let off = group.operators().iter().map(|o| angle_degrees(o.mate_direction(view), wanted)).fold(360.0, f64::min);
+        let turn = (grid.psis_degrees()[grid.psi_of(i)] - centre.psi + 540.0).rem_euclid(360.0) - 180.0;
+        if off < 15.0 && turn.abs() < 12.0 { (-off * off / 50.0 - turn * turn / 32.0).exp() } else { 0.0 }
+    };
+    let all: Vec<f64> = (0..grid.count()).map(weight).collect();
+    let sum: f64 = all.iter().sum();
+    assert_eq!(out.len(), all.iter().filter(|w| **w > 0.0).count());
+    assert!(out.len() > 20 && out.iter().all(|(i, w)| (w - all[*i as usize] / sum).abs() < WEIGHT));
+}
+
+#[test]
+fn meaningless_priors_are_refused() {
+    let c1 = group("C1");
+    let grid = Orientations::new(&state(1, 0, 0.0), &c1, None, false).expect("grid");
+    for sigma in [[0.0; 3], [5.0, 0.0, 0.0], [5.0, -1.0, 5.0], [f64::NAN; 3]] {
+        assert!(LocalPrior::new(&grid, &c1, sigma, false).is_err(), "{sigma:?}");
+        assert!(LocalPrior::new(&grid, &c1, sigma, true).is_err(), "{sigma:?}");
+    }
 }
