@@ -82,7 +82,7 @@ pub struct SamplingState {
     pub original_offset_step_angstrom: f64,
 }
 
-/// Image sizes and resolution (ALGORITHM sections 8.8 and 9.1).
+/// Image sizes and resolution: what the next iteration transforms, and why.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sizes {
     /// Resolution of the model.
@@ -97,7 +97,7 @@ pub struct Sizes {
     pub has_high_fsc_at_limit: bool,
 }
 
-/// Memory of the auto-refine controller (ALGORITHM section 9).
+/// Memory of the automatic refinement: what decides finer sampling and convergence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Convergence {
     pub iterations_without_resolution_gain: u32,

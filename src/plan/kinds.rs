@@ -5,9 +5,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::error::Error;
-use crate::error::ExitCode;
 use crate::error::Result;
+use crate::product::Isa;
 
 /// What a run computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -65,45 +64,13 @@ impl InstructionSet {
         }
     }
 
-    /// The set this machine will use: never `Auto`.
+    /// The set the engine uses on this machine.
     ///
     /// # Errors
     /// `Unavailable` when a set was named that this processor lacks.
-    pub fn on_this_machine(self) -> Result<Self> {
-        let widest = widest_instruction_set();
-        let is_there = match self {
-            Self::Auto => return Ok(widest),
-            Self::Avx512 => widest == Self::Avx512,
-            Self::Avx2 => widest != Self::Portable,
-            Self::Portable => true,
-        };
-        if is_there {
-            return Ok(self);
-        }
-        Err(Error::new(
-            ExitCode::Unavailable,
-            "isa",
-            format!("this processor has no {}; its widest set is {}", self.name(), widest.name()),
-            format!("Set isa = \"auto\" or \"{}\".", widest.name()),
-        ))
+    pub fn on_this_machine(self) -> Result<Isa> {
+        Isa::from_name(self.name())
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn widest_instruction_set() -> InstructionSet {
-    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-    if avx2 && is_x86_feature_detected!("avx512f") {
-        InstructionSet::Avx512
-    } else if avx2 {
-        InstructionSet::Avx2
-    } else {
-        InstructionSet::Portable
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn widest_instruction_set() -> InstructionSet {
-    InstructionSet::Portable
 }
 
 impl fmt::Display for JobKind {
@@ -175,8 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn auto_and_portable_work_everywhere() {
-        assert_ne!(InstructionSet::Auto.on_this_machine().unwrap(), InstructionSet::Auto);
-        assert_eq!(InstructionSet::Portable.on_this_machine().unwrap(), InstructionSet::Portable);
+    fn every_set_is_one_the_products_know() {
+        assert_eq!(InstructionSet::Portable.on_this_machine().unwrap(), Isa::Portable);
+        for set in [InstructionSet::Auto, InstructionSet::Avx512, InstructionSet::Avx2] {
+            if let Err(cause) = set.on_this_machine() {
+                assert_eq!(cause.code, crate::error::ExitCode::Unavailable, "{cause}");
+            }
+        }
     }
 }

@@ -1,0 +1,47 @@
+# The commands of this repository. `make` alone lists them.
+
+CARGO ?= cargo
+DEMO  ?= demo
+# What a Debian or Ubuntu machine with Rust lacks: a linker, HDF5, and readelf for one test.
+PACKAGES = gcc libc6-dev make pkg-config libhdf5-dev binutils
+
+.PHONY: help setup build demo test test-long check bless man bench bench-relion install
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+setup: ## install the system packages that are missing (Debian, Ubuntu)
+	@.ci/setup $(PACKAGES)
+
+build: setup ## build both programs, optimised
+	$(CARGO) build --release --locked
+
+demo: build ## simulate particles, refine, postprocess, report, and compare with the truth
+	tests/demo.sh target/release/relion-rs $(DEMO)
+
+test: setup ## the test suite
+	$(CARGO) test --locked
+
+test-long: setup ## the test suite with the long tests
+	$(CARGO) test --locked -- --include-ignored
+
+check: setup ## format, lints, documentation
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+bless: setup ## write the generated pages and golden texts anew
+	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs
+
+man: build ## write the man pages to target/man
+	target/release/relion-rs man target/man
+
+bench: build ## time the parts of an iteration on this machine
+	$(CARGO) run --locked --release --example bench
+
+bench-relion: build ## the same job by relion-rs and by RELION, side by side (installs Debian's relion)
+	@.ci/setup relion
+	tests/bench-relion.sh target/release/relion-rs
+
+install: build ## install both programs to PREFIX/bin (default /usr/local)
+	install -D -t $(or $(PREFIX),/usr/local)/bin target/release/relion-rs target/release/relion-rs-rank
