@@ -6,7 +6,7 @@ use num_complex::Complex;
 /// radius ROUND(padding * current_size / 2); the x = 0 plane holds each sample on one side only.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassSums {
-    /// sum w CTF/sigma2 X, in the 2D normalisation (ALGORITHM 1.4).
+    /// sum w CTF/sigma2 X, in the 2D normalisation.
     pub data: Vec<Complex<f64>>,
     /// sum w CTF^2/sigma2.
     pub weight: Vec<f64>,
@@ -14,7 +14,7 @@ pub struct ClassSums {
     pub directions: Vec<f64>,
 }
 
-/// Sums of one half set over its particles (ALGORITHM section 7).
+/// Sums of one half set over its particles.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sums {
     /// Window of the transforms behind `classes`.

@@ -135,7 +135,9 @@ fn unsafe_is_only_where_it_may_be_and_is_argued() {
         for (n, line) in lines.iter().enumerate().filter(|(_, line)| is_code(line)) {
             let code = line.split("//").next().unwrap();
             let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
-            if code.contains("deny(unsafe_code)") || !words.into_iter().any(|word| word == "unsafe" || word == "unsafe_code") {
+            if code.contains("deny(unsafe_code)")
+                || !words.into_iter().any(|word| word == "unsafe" || word == "unsafe_code")
+            {
                 continue;
             }
             if !UNSAFE.iter().any(|place| file.starts_with(place)) {
