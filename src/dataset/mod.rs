@@ -4,6 +4,17 @@
 //! particles is by that key; everything that counts, draws or sums over particles uses it
 //! (`docs/ARCHITECTURE.md`, invariant "order").
 
+mod convert;
+mod groups;
+mod halves;
+mod images;
+mod optics;
 mod particle;
+mod read;
+mod reals;
 
+pub use groups::without_job_prefix;
+pub use images::ImageShape;
 pub use particle::{Assignment, CtfParameters, Dataset, ImageName, OpticsGroup, Particle};
+pub use read::Images;
+pub use read::ReadOptions;
