@@ -89,15 +89,16 @@ impl Geometry {
             if conjugate {
                 p = p.map(|v| -v);
             }
-            let low = p.map(f64::floor);
-            let row = (low[2] as i32 + edge) as usize * stride + (low[1] as i32 + edge) as usize;
+            // Floor by comparison: the baseline instruction set has no instruction for it.
+            let low = p.map(|v| v as i32 - i32::from(v < f64::from(v as i32)));
+            let row = (low[2] + edge) as usize * stride + (low[1] + edge) as usize;
             let x0 = low[0] as usize;
             let corner = |row: usize| starts[row] as usize + x0;
             visit(
                 i,
                 Cell {
                     corners: [corner(row), corner(row + 1), corner(row + stride), corner(row + stride + 1)],
-                    fraction: [p[0] - low[0], p[1] - low[1], p[2] - low[2]],
+                    fraction: std::array::from_fn(|i| p[i] - f64::from(low[i])),
                     conjugate,
                 },
             );
