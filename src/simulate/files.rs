@@ -78,8 +78,8 @@ fn header(size: [usize; 3], pixel_size_angstrom: f64) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// Writes `particles.star` (without poses) and `truth.star` (with them).
-pub(super) fn write_tables(folder: &Path, truth: &Truth, image_prefix: &str) -> Result<()> {
+/// Name of the stack in the STAR files.
+pub(super) fn stack_name(image_prefix: &str) -> Result<String> {
     if image_prefix.contains(char::is_whitespace) {
         return Err(Error::usage(
             format!("image prefix '{image_prefix}' contains white space"),
@@ -87,9 +87,13 @@ pub(super) fn write_tables(folder: &Path, truth: &Truth, image_prefix: &str) -> 
         ));
     }
     let prefix = image_prefix.trim_end_matches('/');
-    let stack = if prefix.is_empty() { "particles.mrcs".into() } else { format!("{prefix}/particles.mrcs") };
+    Ok(if prefix.is_empty() { "particles.mrcs".into() } else { format!("{prefix}/particles.mrcs") })
+}
+
+/// Writes `particles.star` (without poses) and `truth.star` (with them).
+pub(super) fn write_tables(folder: &Path, truth: &Truth, stack: &str) -> Result<()> {
     let optics = optics_table(truth);
-    let mut particles = particle_table(truth, &stack);
+    let mut particles = particle_table(truth, stack);
     StarFile::new(vec![optics.clone(), particles.clone()]).write(&folder.join("particles.star"))?;
     add_poses(truth, &mut particles);
     StarFile::new(vec![optics, particles]).write(&folder.join("truth.star"))

@@ -85,6 +85,7 @@ pub fn simulate(
     if !options.padding.is_finite() || !(1.0..=8.0).contains(&options.padding) {
         return Err(Error::usage(format!("padding {} is not in 1..8", options.padding), "Use 2."));
     }
+    let stack = files::stack_name(&options.image_prefix)?;
     std::fs::create_dir_all(folder).map_err(|cause| Error::writing(folder, &cause))?;
 
     let renderer = render::Renderer::new(map, truth, options)?;
@@ -98,7 +99,163 @@ pub fn simulate(
         progress(first + images.len() / (n * n), truth.particles.len());
         Ok(())
     })?;
-    files::write_tables(folder, truth, &options.image_prefix)?;
+    files::write_tables(folder, truth, &stack)?;
     files::write_map(&folder.join("truth.mrc"), map, gain)?;
     Ok(Summary { images: truth.particles.len(), signal_variance, noise_variance })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::dataset::Dataset;
+    use crate::dataset::ImageShape;
+    use crate::dataset::OpticsGroup;
+    use crate::dataset::ReadOptions;
+
+    const HEADER: usize = 1024;
+
+    /// A Gaussian blob about the centre, of width 2 pixels.
+    fn blob(n: usize) -> Volume {
+        let mut map = Volume::zeros(n, 2.0);
+        let c = (n / 2) as f64;
+        for (i, v) in map.data.iter_mut().enumerate() {
+            let d = [i % n, i / n % n, i / n / n].map(|a| a as f64 - c);
+            *v = (-0.125 * (d[0] * d[0] + d[1] * d[1] + d[2] * d[2])).exp() as f32;
+        }
+        map
+    }
+
+    fn images(folder: &Path) -> Vec<f64> {
+        let bytes = fs::read(folder.join("particles.mrcs")).expect("the stack");
+        bytes[HEADER..]
+            .chunks_exact(4)
+            .map(|b| f64::from(f32::from_le_bytes(b.try_into().expect("four bytes"))))
+            .collect()
+    }
+
+    fn run(map: &Volume, truth: &Truth, options: &Options) -> (tempfile::TempDir, Summary) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let summary = simulate(map, truth, options, folder.path(), &mut |_, _| ()).expect("valid options");
+        (folder, summary)
+    }
+
+    #[test]
+    fn the_offset_centres_the_particle() {
+        let n = 32;
+        let mut draw = truth::tests::draw(5, n, 2.0);
+        draw.optics = vec![OpticsGroup { ctf_corrected: true, ..draw.optics[0].clone() }];
+        draw.gains = Vec::new();
+        let truth = Truth::draw(&draw).expect("a valid draw");
+        let (folder, summary) = run(&blob(n), &truth, &Options { noise: Noise::None, ..Options::default() });
+        assert_eq!((summary.images, summary.noise_variance), (5, 0.0));
+        for (image, particle) in images(folder.path()).chunks_exact(n * n).zip(&truth.particles) {
+            let mass: f64 = image.iter().sum();
+            let moment = |of: &dyn Fn(usize) -> usize| -> f64 {
+                image.iter().enumerate().map(|(i, v)| v * (of(i) as f64 - 16.0)).sum::<f64>() / mass
+            };
+            let centre = [moment(&|i| i % n), moment(&|i| i / n)];
+            for (c, offset) in centre.iter().zip(particle.offset_angstrom) {
+                // Interpolation leaves a faint copy of the blob at the box edge.
+                assert!((c + offset / 2.0).abs() < 0.05, "{centre:?} {:?}", particle.offset_angstrom);
+            }
+        }
+    }
+
+    #[test]
+    fn noise_has_the_asked_ratio_and_unit_variance() {
+        let n = 32;
+        let mut draw = truth::tests::draw(64, n, 2.0);
+        draw.gains = Vec::new();
+        let truth = Truth::draw(&draw).expect("a valid draw");
+        let flat = NoiseSpectra::flat(1.0);
+        for noise in
+            [Noise::White { signal_to_noise: 0.5 }, Noise::Spectra { spectra: flat, signal_to_noise: Some(0.5) }]
+        {
+            let (folder, summary) = run(&blob(n), &truth, &Options { noise, ..Options::default() });
+            assert!((summary.signal_variance / summary.noise_variance - 0.5).abs() < 1e-12);
+            let all = images(folder.path());
+            let variance = all
+                .chunks_exact(n * n)
+                .map(|image| {
+                    let mean = image.iter().sum::<f64>() / (n * n) as f64;
+                    image.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n * n) as f64
+                })
+                .sum::<f64>()
+                / 64.0;
+            // 65,536 samples: a standard error of 0.6 %.
+            assert!((variance - 1.5).abs() < 0.04, "{variance}");
+        }
+    }
+
+    #[test]
+    fn the_files_read_back_as_the_truth() {
+        let n = 16;
+        let mut draw = truth::tests::draw(9, n, 2.0);
+        draw.optics[1].beam_tilt_mrad = [0.5, -0.25];
+        draw.optics[1].even_zernike = vec![0.0, 1.5];
+        let truth = Truth::draw(&draw).expect("a valid draw");
+        let (folder, _) = run(&blob(n), &truth, &Options::default());
+        let shape = |path: &Path| {
+            let bytes = fs::read(path).expect("the stack");
+            assert_eq!(bytes.len(), HEADER + 4 * 9 * n * n);
+            Ok(ImageShape { columns: n, rows: n, sections: 9 })
+        };
+        let known = Dataset::read_with(&folder.path().join("truth.star"), &ReadOptions::default(), &shape)
+            .expect("a valid file");
+        for (i, particle) in truth.particles.iter().enumerate() {
+            assert_eq!(known.particles[i].ctf, particle.ctf);
+            assert_eq!(known.particles[i].half, particle.half);
+            assert_eq!(known.assignments[i].euler, particle.euler);
+            assert_eq!(known.assignments[i].offset_angstrom, particle.offset_angstrom);
+        }
+        assert_eq!(known.groups, truth.micrographs);
+        assert_eq!(known.optics[1].beam_tilt_mrad, [0.5, -0.25]);
+        assert_eq!(known.optics[1].even_zernike, [0.0, 1.5]);
+        let blind = Dataset::read_with(&folder.path().join("particles.star"), &ReadOptions::default(), &shape)
+            .expect("a valid file");
+        assert!(blind.assignments.iter().all(|a| a.euler == Default::default() && a.offset_angstrom == [0.0; 2]));
+
+        // A second set with the poses and microscopes of the first.
+        let mut other = truth::tests::draw(9, n, 2.0);
+        other.seed += 1;
+        let same = Truth::draw(&other)
+            .and_then(|t| t.with_poses_of(&known))
+            .and_then(|t| t.with_ctfs_of(&known))
+            .expect("as many particles");
+        assert_eq!(
+            same.particles.iter().map(|p| p.euler).collect::<Vec<_>>(),
+            known.assignments.iter().map(|a| a.euler).collect::<Vec<_>>()
+        );
+        assert_eq!(same.particles[8].ctf, truth.particles[8].ctf);
+        other.count = 10;
+        assert!(Truth::draw(&other).and_then(|t| t.with_poses_of(&known)).is_err());
+    }
+
+    #[test]
+    fn any_number_of_threads_writes_the_same_bytes() {
+        let map = blob(16);
+        let truth = Truth::draw(&truth::tests::draw(70, 16, 2.0)).expect("a valid draw");
+        let bytes = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            let (folder, _) = pool.install(|| run(&map, &truth, &Options::default()));
+            fs::read(folder.path().join("particles.mrcs")).expect("the stack")
+        };
+        assert!(bytes(1) == bytes(3));
+    }
+
+    #[test]
+    fn impossible_requests_are_refused() {
+        let truth = Truth::draw(&truth::tests::draw(2, 16, 2.0)).expect("a valid draw");
+        let folder = tempfile::tempdir().expect("a folder");
+        let refused =
+            |map: &Volume, options: &Options| simulate(map, &truth, options, folder.path(), &mut |_, _| ()).is_err();
+        assert!(refused(&Volume::zeros(15, 2.0), &Options::default()), "an odd box");
+        assert!(refused(&Volume::zeros(16, 2.0), &Options::default()), "an empty map has no signal-to-noise ratio");
+        let negative = Options { noise: Noise::White { signal_to_noise: -1.0 }, ..Options::default() };
+        assert!(refused(&blob(16), &negative));
+        let spaced = Options { image_prefix: "my folder".into(), ..Options::default() };
+        assert!(refused(&blob(16), &spaced));
+    }
 }

@@ -43,6 +43,11 @@ pub(super) enum Resolved {
 }
 
 impl NoiseSpectra {
+    /// The same density at every frequency: variance of a pixel * its area, in Angstrom^2.
+    pub fn flat(density_angstrom2: f64) -> Self {
+        Self { per_optics_group: true, spectra: vec![vec![[0.0, 0.5 * density_angstrom2]]] }
+    }
+
     /// Reads the spectra of a RELION model.star.
     ///
     /// # Errors

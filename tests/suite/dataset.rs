@@ -332,7 +332,10 @@ fn files_of_other_programs() {
     for (name, reason) in [
         ("star/cryodrgn/toy_projections.star", "column rlnDetectorPixelSize is missing"),
         ("star/cryodrgn/FinalRefinement-OriginalParticles-PfCRT.star", "column rlnAmplitudeContrast is missing"),
-        ("star/cryodrgn/relion5.star", "line 65, column rlnImageName: image `1@toy_images_a.mrcs` is already in line 54"),
+        (
+            "star/cryodrgn/relion5.star",
+            "line 65, column rlnImageName: image `1@toy_images_a.mrcs` is already in line 54",
+        ),
         ("star/starfile/one_loop.star", "tomography"),
         ("star/cylindra/test_jobs/Picks/job_picks/particles.star", "tomography"),
         ("star/cylindra/test_jobs/Class3D/job_class3d/run_it025_data.star", "tomography"),
