@@ -34,6 +34,27 @@ pub enum ExitCode {
     Config = 78,
 }
 
+impl ExitCode {
+    pub const ALL: [Self; 11] = [
+        Self::Done,
+        Self::Usage,
+        Self::BadData,
+        Self::NoInput,
+        Self::Unavailable,
+        Self::Internal,
+        Self::Memory,
+        Self::CannotCreate,
+        Self::Io,
+        Self::Checkpointed,
+        Self::Config,
+    ];
+
+    /// The cause a process ended with, if its code is one of ours.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| *known as u8 == code)
+    }
+}
+
 /// A failure that a user can meet.
 #[derive(Debug)]
 pub struct Error {

@@ -1,1 +1,19 @@
 //! The command line: one file per verb.
+
+mod completions;
+mod config;
+mod follow;
+mod job;
+mod man;
+mod new;
+mod page;
+mod resume;
+mod run;
+mod screen;
+mod start;
+mod status;
+mod verbs;
+
+pub use page::page;
+pub use screen::error_json;
+pub use verbs::main;

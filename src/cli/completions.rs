@@ -1,0 +1,24 @@
+//! `completions`: a script that teaches a shell the verbs and flags.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::error::ExitCode;
+use crate::error::Result;
+
+use super::screen::Screen;
+use super::verbs::Cli;
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Cli::command(), "relion-rs", &mut script);
+    screen.print(&String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::Done)
+}

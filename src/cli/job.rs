@@ -1,0 +1,109 @@
+//! From the words of a command to a plan: what `run`, `check`, `plan` and `config show` share.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+use crate::formats::star::StarFile;
+use crate::plan::JobFile;
+use crate::plan::JobKind;
+use crate::plan::Layers;
+use crate::plan::Plan;
+use crate::plan::Resolved;
+use crate::plan::RunDir;
+use crate::plan::Sources;
+use crate::plan::resolve;
+
+/// Column of a table of starting maps.
+const REFERENCE_COLUMN: &str = "rlnReferenceImage";
+
+/// What to work on, and settings that win over all others.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct JobArguments {
+    /// refine3d, class3d, a job file, or a folder with a job.toml (default: this folder's job.toml)
+    #[arg(value_name = "JOB")]
+    pub job: Option<PathBuf>,
+    #[command(flatten)]
+    pub flags: JobFile,
+}
+
+/// A job with all its layers.
+#[derive(Debug)]
+pub struct Job {
+    pub layers: Layers,
+    /// Where relative paths start.
+    pub working_directory: PathBuf,
+}
+
+impl Job {
+    /// Reads the layers of a job.
+    ///
+    /// # Errors
+    /// `Usage` when nothing says what to do; `NoInput` for a missing job file; those of [`Layers::load`].
+    pub fn load(arguments: JobArguments) -> Result<Self> {
+        let mut flags = arguments.flags;
+        let mut working_directory =
+            std::env::current_dir().map_err(|cause| Error::reading(Path::new("working directory"), &cause))?;
+        let file = match arguments.job {
+            None => Some(PathBuf::from("job.toml")).filter(|path| path.is_file()),
+            Some(word) => match word.to_str().and_then(|word| JobKind::from_str(word, false).ok()) {
+                Some(kind) => {
+                    flags.kind = Some(kind);
+                    None
+                }
+                None if word.is_dir() => {
+                    // Paths in the folder's job file start where its run was started.
+                    if let Ok(plan) = Plan::read(&RunDir::new(&word).plan()) {
+                        working_directory = plan.working_directory;
+                    }
+                    let here = std::path::absolute(&word).map_err(|cause| Error::reading(&word, &cause))?;
+                    flags.out.get_or_insert(here);
+                    Some(RunDir::new(&word).job())
+                }
+                None if word.is_file() => Some(word),
+                None => return Err(no_such_job(&word)),
+            },
+        };
+        let layers = Layers::load(&Sources::of_process(file, flags)?)?;
+        Ok(Self { layers, working_directory })
+    }
+
+    /// Decides everything.
+    pub fn resolve(&self) -> Result<Resolved> {
+        let maps = match &self.layers.values.reference {
+            Some(path) => reference_maps(&self.working_directory.join(path))?,
+            None => 1,
+        };
+        resolve(&self.layers, maps, &self.working_directory)
+    }
+}
+
+fn no_such_job(word: &Path) -> Error {
+    let name = word.display().to_string();
+    let nearest = crate::plan::nearest(&name, [JobKind::Refine3d.name(), JobKind::Class3d.name()].into_iter());
+    let fix = match nearest {
+        Some(kind) => format!("Did you mean `{kind}`?"),
+        None => "Name refine3d, class3d, a job file (`relion-rs new` writes one) or a run folder.".to_string(),
+    };
+    Error::new(ExitCode::NoInput, name, "is neither a kind of job nor a file", fix)
+}
+
+/// Number of maps a reference names: the rows of a STAR table, or 1.
+fn reference_maps(path: &Path) -> Result<usize> {
+    if path.extension().is_none_or(|extension| extension != "star") || !path.is_file() {
+        return Ok(1);
+    }
+    let star = StarFile::read(path)?;
+    let table = star.blocks.iter().find(|block| block.has(REFERENCE_COLUMN) && block.rows() > 0);
+    table.map(|block| block.rows()).ok_or_else(|| {
+        Error::bad_data(
+            path.display().to_string(),
+            format!("holds no table with the column _{REFERENCE_COLUMN} and a row"),
+            "Name a map (.mrc), or write a loop_ with that column and one map a row.",
+        )
+    })
+}

@@ -1,0 +1,83 @@
+//! `run`: writes the run folder and starts the engine in it. In a folder with a checkpoint it goes on.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+use crate::plan::Layers;
+use crate::plan::Plan;
+use crate::plan::RunDir;
+
+use super::job::Job;
+use super::job::JobArguments;
+use super::screen::Screen;
+use super::start;
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub job: JobArguments,
+}
+
+pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
+    let job = Job::load(arguments.job)?;
+    let resolved = job.resolve()?;
+    for warning in &resolved.warnings {
+        screen.warning(warning);
+    }
+    let plan = resolved.plan;
+    let run_dir = RunDir::new(plan.file(&plan.out));
+    prepare(&run_dir, &plan, &job.layers)?;
+    start::engine(&run_dir, &plan, screen)
+}
+
+/// Writes `job.toml` and `plan.json`, unless the folder belongs to another run.
+fn prepare(run_dir: &RunDir, plan: &Plan, layers: &Layers) -> Result<()> {
+    if run_dir.plan().exists() {
+        let earlier = Plan::read(&run_dir.plan())?;
+        refuse_another_run(run_dir, &earlier, plan)?;
+    }
+    run_dir.create()?;
+    let lock = run_dir.lock()?;
+    if !run_dir.job().exists() {
+        let header = "# What was asked of relion-rs: every key that is not a default. plan.json holds all values.\n";
+        write_whole(&run_dir.job(), &format!("{header}{}", layers.asked()?.to_toml()?))?;
+    }
+    write_whole(&run_dir.plan(), &plan.to_json()?)?;
+    drop(lock);
+    Ok(())
+}
+
+fn refuse_another_run(run_dir: &RunDir, earlier: &Plan, plan: &Plan) -> Result<()> {
+    let differences = plan_differences(earlier, plan);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ExitCode::Usage,
+        run_dir.root().display().to_string(),
+        format!("holds a run with other settings: {}", differences.join("; ")),
+        "Choose another --out, go on with the old settings (`relion-rs resume`), or delete the folder.",
+    ))
+}
+
+fn plan_differences(earlier: &Plan, plan: &Plan) -> Vec<String> {
+    earlier.differences(plan).into_iter().map(|(key, old, new)| format!("{key} is {old} there, {new} here")).collect()
+}
+
+/// Replaces a file in one step, so that nobody reads half of it.
+fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let failed = |cause: std::io::Error| Error::writing(path, &cause);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    // A temporary file is readable by its owner only; a run folder is read by colleagues.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs::set_permissions(file.path(), mode).map_err(failed)?;
+    file.persist(path).map_err(|cause| failed(cause.error))?;
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Starts the engine beside this program and stays with it: signals go in, progress and the exit code come out.
+
+use std::fs;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::os::unix::process::CommandExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal;
+use nix::sys::signal::kill;
+use nix::sys::signalfd::SfdFlags;
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::Pid;
+
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::plan::RunDir;
+use crate::plan::progress::Follower;
+
+use super::follow::Display;
+use super::screen::Screen;
+
+/// Name of the engine's program; it lies in the launcher's own folder.
+const ENGINE: &str = "relion-rs-rank";
+/// How often progress and signals are looked at.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Runs the engine in a prepared run folder to its end.
+///
+/// # Errors
+/// `Unavailable` when the engine's program is missing; `Internal` when it dies of a signal. Its own errors
+/// are told by itself, on standard error; here only their code comes back.
+pub fn engine(run_dir: &RunDir, plan: &Plan, screen: &Screen) -> Result<ExitCode> {
+    let program = engine_program()?;
+    let root = std::path::absolute(run_dir.root()).map_err(|cause| Error::reading(run_dir.root(), &cause))?;
+    if !plan.working_directory.is_dir() {
+        return Err(Error::new(
+            ExitCode::NoInput,
+            plan.working_directory.display().to_string(),
+            "is gone: the relative paths of this run start there",
+            "Bring the folder back, or start a new run.",
+        ));
+    }
+    // Signals are held back before the engine starts and forwarded afterwards: none is lost in between.
+    // The engine inherits the mask and lifts it first thing.
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR2] {
+        signals.add(signal);
+    }
+    let held = |cause: nix::Error| Error::internal(format!("signals: {cause}"));
+    signals.thread_block().map_err(held)?;
+    let incoming = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(held)?;
+
+    let mut follower = Follower::from_end(&run_dir.progress());
+    let mut command = Command::new(&program);
+    command.arg(&root).arg("--die-with-parent").current_dir(&plan.working_directory);
+    if screen.is_json() {
+        command.arg("--json");
+    }
+    // A group of its own: Ctrl-C on a terminal reaches this program only, which passes it on once.
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|cause| {
+        Error::new(
+            ExitCode::Unavailable,
+            program.display().to_string(),
+            format!("cannot be started: {cause}"),
+            "Install it anew with `make install`.",
+        )
+    })?;
+    let display = Display::new(*screen);
+    let messages = forward_messages(&mut child, display.clone());
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(|cause| Error::reading(&program, &cause))? {
+            break status;
+        }
+        while let Ok(Some(signal)) = incoming.read_signal() {
+            pass_on(signal.ssi_signo as i32, &child);
+        }
+        for record in follower.poll()? {
+            display.show(&record)?;
+        }
+        std::thread::sleep(PAUSE);
+    };
+    if let Some(messages) = messages {
+        // It only copies lines; were it to panic, the lines would be lost and the code still right.
+        let _ = messages.join();
+    }
+    for record in follower.poll()? {
+        display.show(&record)?;
+    }
+    display.finish();
+    outcome(status, run_dir)
+}
+
+fn engine_program() -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(|cause| Error::internal(format!("own path: {cause}")))?;
+    let program = own.with_file_name(ENGINE);
+    if fs::metadata(&program).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(program);
+    }
+    Err(Error::new(
+        ExitCode::Unavailable,
+        program.display().to_string(),
+        "the engine is not beside the launcher",
+        "Install both programs into one folder: `make install`, or `cargo build --release` for both.",
+    ))
+}
+
+fn pass_on(signal: i32, child: &Child) {
+    if let Ok(signal) = Signal::try_from(signal) {
+        // The child may have ended a moment ago; then there is nothing to tell.
+        let _ = kill(Pid::from_raw(child.id() as i32), signal);
+    }
+}
+
+/// Copies the engine's standard error, line by line, without tearing the progress bar.
+fn forward_messages(child: &mut Child, display: Display) -> Option<std::thread::JoinHandle<()>> {
+    let stream = child.stderr.take()?;
+    Some(std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(std::result::Result::ok) {
+            display.message(&String::from_utf8_lossy(&line));
+        }
+    }))
+}
+
+fn outcome(status: ExitStatus, run_dir: &RunDir) -> Result<ExitCode> {
+    if let Some(signal) = status.signal() {
+        let name = Signal::try_from(signal).map_or_else(|_| signal.to_string(), |signal| signal.to_string());
+        let place = run_dir.root().display().to_string();
+        return Err(Error::new(
+            ExitCode::Internal,
+            place,
+            format!("the engine was ended by {name}"),
+            "If nobody sent it, SIGKILL means that the system ran out of memory (try --memory) and SIGABRT a defect \
+             of relion-rs. Run the same command again: it goes on from the last checkpoint.",
+        ));
+    }
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.and_then(ExitCode::from_code).ok_or_else(|| {
+        Error::internal(format!("the engine ended with the unknown code {}", status.code().unwrap_or(-1)))
+    })
+}

@@ -1,0 +1,95 @@
+//! The verbs, and the way from arguments to an exit code.
+
+use std::process::ExitCode as Code;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+
+use super::completions;
+use super::config;
+use super::man;
+use super::new;
+use super::resume;
+use super::run;
+use super::screen::Screen;
+use super::status;
+
+/// Refine cryo-EM single-particle maps by RELION's method.
+#[derive(Parser, Debug)]
+#[command(name = "relion-rs", version, about, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// Write results and errors as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Write a commented job file with every key
+    New(new::Arguments),
+    /// Run a job: refine3d, class3d, a job file or a run folder
+    Run(Box<run::Arguments>),
+    /// Go on with a run from its latest checkpoint
+    Resume(resume::Arguments),
+    /// Show how far a run is
+    Status(status::Arguments),
+    /// Look at the settings
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// Print a completion script for a shell
+    Completions(completions::Arguments),
+    /// Write the man pages into a folder
+    #[command(hide = true)]
+    Man(man::Arguments),
+}
+
+/// Parses the arguments of this process, does what they say, and says how it went.
+pub fn main() -> Code {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    let screen = Screen::new(json);
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => act(cli.verb, &screen),
+        Err(cause) => said_by_clap(&cause, &screen),
+    };
+    match outcome {
+        Ok(code) => Code::from(code as u8),
+        Err(error) => {
+            screen.error(&error);
+            Code::from(error.code as u8)
+        }
+    }
+}
+
+fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
+    match verb {
+        Verb::New(arguments) => new::run(&arguments, screen),
+        Verb::Run(arguments) => run::run(*arguments, screen),
+        Verb::Resume(arguments) => resume::run(&arguments, screen),
+        Verb::Status(arguments) => status::run(&arguments, screen),
+        Verb::Config(verb) => config::run(verb, screen),
+        Verb::Completions(arguments) => completions::run(&arguments, screen),
+        Verb::Man(arguments) => man::run(&arguments, screen),
+    }
+}
+
+/// Help and version are no errors; the rest is one of usage.
+fn said_by_clap(cause: &clap::Error, screen: &Screen) -> Result<ExitCode> {
+    if !cause.use_stderr() {
+        // A closed pipe behind `--help` is nobody's loss.
+        let _ = cause.print();
+        return Ok(ExitCode::Done);
+    }
+    if screen.is_json() {
+        let text = cause.render().to_string();
+        let problem = text.trim_start_matches("error: ").trim_end().to_string();
+        return Err(Error::usage(problem, "`relion-rs help` lists the verbs and flags."));
+    }
+    let _ = cause.print();
+    Ok(ExitCode::Usage)
+}
