@@ -60,15 +60,19 @@ impl NoiseSpectra {
         let area = (pixel * edge).powi(2);
         let per_optics_group = file.blocks.iter().any(|b| b.name.starts_with("model_optics_group_"));
         let prefix = if per_optics_group { "model_optics_group_" } else { "model_group_" };
-        let mut spectra = Vec::new();
-        for block in file.blocks.iter().filter(|b| b.name.starts_with(prefix)) {
+        let mut numbered: Vec<(u32, Vec<[f64; 2]>)> = Vec::new();
+        for block in &file.blocks {
+            let Some(Ok(number)) = block.name.strip_prefix(prefix).map(str::parse) else { continue };
             let resolution = block.require("rlnResolution")?.f64s()?;
             let sigma2 = block.require("rlnSigma2Noise")?.f64s()?;
             // Groups without particles have zeros.
             if sigma2.iter().any(|v| *v > 0.0) {
-                spectra.push(resolution.iter().zip(&sigma2).map(|(f, s)| [*f, s * area]).collect());
+                numbered.push((number, resolution.iter().zip(&sigma2).map(|(f, s)| [*f, s * area]).collect()));
             }
         }
+        // RELION writes group 10 before group 2.
+        numbered.sort_by_key(|(number, _)| *number);
+        let spectra: Vec<_> = numbered.into_iter().map(|(_, spectrum)| spectrum).collect();
         if spectra.is_empty() {
             return Err(Error::bad_data(
                 path.display().to_string(),
@@ -176,6 +180,26 @@ mod tests {
         // Shell 1 of the small box and shell 2 of the large one are both 0.05 per Angstrom.
         assert!((small[0][1] * 400.0 - 3.0).abs() < 1e-12 && (large[0][2] * 1600.0 - 3.0).abs() < 1e-12);
         assert!((small[0][10] * 400.0 - 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn spectra_of_a_model_file_come_in_the_order_of_their_groups() {
+        let table = |name: &str, rows: &str| {
+            format!("data_{name}\n\nloop_\n_rlnSpectralIndex #1\n_rlnResolution #2\n_rlnSigma2Noise #3\n{rows}\n\n")
+        };
+        let text = format!(
+            "data_model_general\n\n_rlnOriginalImageSize 10\n_rlnPixelSize 2.0\n\n{}{}{}",
+            table("model_group_10", "0 0.0 0.5\n1 0.05 0.25"),
+            table("model_group_2", "0 0.0 1.0\n1 0.05 2.0"),
+            table("model_group_3", "0 0.0 0.0\n1 0.05 0.0"),
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("run_model.star");
+        std::fs::write(&path, text).expect("a file");
+        let spectra = NoiseSpectra::read(&path).expect("a model file");
+        assert!(!spectra.per_optics_group);
+        assert_eq!(spectra.spectra, [[[0.0, 400.0], [0.05, 800.0]], [[0.0, 200.0], [0.05, 100.0]]]);
+        assert_eq!(spectra.resample(10, 2.0), [[1.0, 2.0, 2.0, 2.0, 2.0, 2.0], [0.5, 0.25, 0.25, 0.25, 0.25, 0.25]]);
     }
 
     #[test]
