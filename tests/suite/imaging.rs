@@ -374,3 +374,29 @@ fn images_of_another_scale_read_other_frequencies() {
     projector.slice(&twice.inverse(&pose), &[10, 6], &[-8, 4], &mut b);
     assert!((a[0] - b[0]).norm() < 1e-15 && (a[1] - b[1]).norm() < 1e-15 && a[0].norm() > 0.0);
 }
+
+#[test]
+fn the_power_of_a_projector_is_the_signal_variance_that_relion_reports() {
+    let voxels = mrc(&golden("g05_em/os0/run_it000_class001.mrc"));
+    let power = Projector::<f64>::new(&voxels, 32, 2.0, 28).power;
+    // rlnReferenceTau2 after iteration 1; RELION prints seven digits below 0.001.
+    let theirs = [
+        3.951_380e-4,
+        2.861_763e-5,
+        2.218_720e-7,
+        7.278_134e-8,
+        3.150_271e-8,
+        1.533_972e-8,
+        8.832_138e-9,
+        5.568_637e-9,
+        3.907_872e-9,
+        2.864_436e-9,
+        2.165_047e-9,
+        3.294_913e-9,
+    ];
+    for (s, value) in theirs.iter().enumerate() {
+        let off = (power[s + 3] / value - 1.0).abs();
+        assert!(off < 3e-7, "shell {}: {off:e}", s + 3);
+    }
+    assert_eq!(power[15..], [0.0, 0.0]);
+}
