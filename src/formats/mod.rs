@@ -1,4 +1,5 @@
 //! File formats: records in, records out, no meaning.
 
+pub mod atomic;
 pub mod mrc;
 pub mod star;
