@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use proptest::prelude::*;
 use relion_rs::dataset::Dataset;
 use relion_rs::dataset::ImageShape;
 use relion_rs::dataset::Images;
@@ -264,6 +265,24 @@ fn half_sets_do_not_depend_on_the_order_of_rows() {
     let mut set = dataset(&file("1@a.mrcs m 1 1e4 2\n2@a.mrcs m 1 1e4 2\n"));
     set.assign_halves(7);
     assert!(set.particles.iter().all(|particle| particle.half == 2));
+}
+
+proptest! {
+    /// Whatever stands in the cells: a data set or a message, never a panic, and what is read can be written and read.
+    #[test]
+    fn no_value_panics(
+        optics in proptest::collection::vec("1|2|-7|0.1|300|nan|1e400|x|''|9223372036854775807|\\[1,2\\]", 8),
+        rows in proptest::collection::vec(("[0-9]{0,11}@?[ab]?", "1|2|-7|0", "1e4|nan|''|-", "1|2|0|9e99"), 0..4),
+    ) {
+        let rows: String = rows.iter().map(|(image, group, defocus, half)| format!("\"{image}\" m {group} {defocus} {half}\n")).collect();
+        let text = format!("{OPTICS}{}\n{PARTICLES}{rows}", optics.join(" "));
+        for text in [text, file(&rows), file(&rows).replace("_rlnMicrographName", "_rlnOriginX").replace(" m ", " 3 ")] {
+            if let Ok(set) = read_text(&text, &NO_IMAGES) {
+                let again = data_star::tables(&set, &set.assignments, &[]).unwrap().to_text().unwrap();
+                prop_assert_eq!(read_text(&again, &NO_IMAGES).unwrap().particles, set.particles);
+            }
+        }
+    }
 }
 
 /// The same text, or the same number: we keep the input's text where RELION prints every number anew.
