@@ -16,6 +16,7 @@ use crate::dataset::reals::Reals;
 use crate::dataset::reals::whole_numbers;
 use crate::error::Error;
 use crate::error::Result;
+use crate::formats::mrc;
 use crate::formats::star::Block;
 use crate::formats::star::StarFile;
 use crate::rotation::Euler;
@@ -43,12 +44,20 @@ impl Default for ReadOptions {
 }
 
 impl Dataset {
-    /// Reads the particles of any RELION version; `shape_of` reads the header of an image file.
+    /// Reads the particles of any RELION version.
     ///
     /// # Errors
     /// `NoInput` when the file or a stack does not exist; `BadData` with file, line, column and value for everything
     /// that a refinement could not use: non-finite numbers, impossible optics, odd or unequal boxes, an image that
     /// appears twice, a tomography file.
+    pub fn read(path: &Path, options: &ReadOptions) -> Result<Self> {
+        Self::read_with(path, options, &|file| {
+            let (columns, rows, sections, _) = mrc::image_size(file)?;
+            Ok(ImageShape { columns, rows, sections })
+        })
+    }
+
+    /// As [`Self::read`], with another way to learn the shape of an image file.
     pub fn read_with(
         path: &Path,
         options: &ReadOptions,

@@ -1,14 +1,12 @@
 //! Blocks to text, with RELION's field widths, and files that appear whole or not at all.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::fs::Permissions;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::formats::atomic::AtomicFile;
 use crate::formats::star::StarFile;
 use crate::formats::star::block::Block;
 use crate::formats::star::block::Layout;
@@ -60,21 +58,11 @@ pub(super) fn to_text(file: &StarFile) -> Result<String> {
 }
 
 pub(super) fn write(file: &StarFile, path: &Path) -> Result<()> {
-    let failed = |cause: &std::io::Error| Error::writing(path, cause);
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    // 0o666 less the umask, as for any other file; the default of temporary files is 0o600.
-    let mut temporary = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o666))
-        .prefix(".star-")
-        .tempfile_in(folder)
-        .map_err(|cause| failed(&cause))?;
-    render(file, &mut |piece| temporary.write_all(piece.as_bytes()).map_err(|cause| failed(&cause)))?;
-    temporary.as_file().sync_all().map_err(|cause| failed(&cause))?;
-    temporary.persist(path).map_err(|error| failed(&error.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|cause| failed(&cause))
+    let mut output = AtomicFile::create(path)?;
+    render(file, &mut |piece| {
+        output.file().write_all(piece.as_bytes()).map_err(|cause| Error::writing(path, &cause))
+    })?;
+    output.commit()
 }
 
 fn render(file: &StarFile, sink: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
