@@ -177,16 +177,18 @@ fn boxes_come_from_real_stacks() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("stacks")).unwrap();
     let stack = folder.path().join("stacks/a.mrcs");
-    mrc::write_stack(&stack, &vec![0.0; 3 * 6 * 6], 6, 6, 1.25).unwrap();
+    mrc::write_stack(&stack, 6, 6, 1.25, &[0.0; 3 * 6 * 6]).unwrap();
     let path = folder.path().join("in.star");
     let write = |rows: &str| std::fs::write(&path, file(rows).replace("_rlnImageSize", "_rlnOther")).unwrap();
     write("3@stacks/a.mrcs m 1 1e4 1\n");
     let set = Dataset::read(&path, &ReadOptions::default()).unwrap();
     assert_eq!((set.optics[0].box_pixels, set.stack_files), (6, vec![stack]));
     write("4@stacks/a.mrcs m 1 1e4 1\n");
-    assert!(Dataset::read(&path, &ReadOptions::default()).unwrap_err().to_string().contains("the stack holds 3 images"));
+    assert!(
+        Dataset::read(&path, &ReadOptions::default()).unwrap_err().to_string().contains("the stack holds 3 images")
+    );
     let odd = folder.path().join("stacks/odd.mrcs");
-    mrc::write_stack(&odd, &vec![0.0; 5 * 5], 5, 5, 1.25).unwrap();
+    mrc::write_stack(&odd, 5, 5, 1.25, &[0.0; 5 * 5]).unwrap();
     write("1@stacks/odd.mrcs m 1 1e4 1\n");
     let message = Dataset::read(&path, &ReadOptions::default()).unwrap_err().to_string();
     assert!(message.contains("box 5 of the images of optics group 1"), "{message}");

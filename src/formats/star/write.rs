@@ -59,9 +59,7 @@ pub(super) fn to_text(file: &StarFile) -> Result<String> {
 
 pub(super) fn write(file: &StarFile, path: &Path) -> Result<()> {
     let mut output = AtomicFile::create(path)?;
-    render(file, &mut |piece| {
-        output.file().write_all(piece.as_bytes()).map_err(|cause| Error::writing(path, &cause))
-    })?;
+    render(file, &mut |piece| output.file().write_all(piece.as_bytes()).map_err(|cause| Error::writing(path, &cause)))?;
     output.commit()
 }
 
