@@ -36,12 +36,13 @@ bless: setup ## write the generated pages and golden texts anew
 man: build ## write the man pages to target/man
 	target/release/relion-rs man target/man
 
-bench: build ## time the parts of an iteration on this machine
-	$(CARGO) run --locked --release --example bench
+bench: build ## time a class3d job on this machine
+	@.ci/setup bc
+	tests/bench.sh target/release/relion-rs
 
 bench-relion: build ## the same job by relion-rs and by RELION, side by side (installs Debian's relion)
-	@.ci/setup relion
-	tests/bench-relion.sh target/release/relion-rs
+	@.ci/setup relion bc
+	tests/bench.sh target/release/relion-rs --relion
 
 install: build ## install both programs to PREFIX/bin (default /usr/local)
 	install -D -t $(or $(PREFIX),/usr/local)/bin target/release/relion-rs target/release/relion-rs-rank

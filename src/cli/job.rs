@@ -75,7 +75,7 @@ impl Job {
     /// Decides everything.
     pub fn resolve(&self) -> Result<Resolved> {
         let maps = match &self.layers.values.reference {
-            Some(path) => reference_maps(&self.working_directory.join(path))?,
+            Some(path) => reference_maps(path, &self.working_directory)?,
             None => 1,
         };
         resolve(&self.layers, maps, &self.working_directory)
@@ -93,17 +93,35 @@ fn no_such_job(word: &Path) -> Error {
 }
 
 /// Number of maps a reference names: the rows of a STAR table, or 1.
-fn reference_maps(path: &Path) -> Result<usize> {
-    if path.extension().is_none_or(|extension| extension != "star") || !path.is_file() {
+fn reference_maps(path: &Path, working_directory: &Path) -> Result<usize> {
+    // A missing file is an error of `resolve`, which knows where its name came from.
+    if !working_directory.join(path).is_file() {
         return Ok(1);
     }
-    let star = StarFile::read(path)?;
+    Ok(reference_files(path, working_directory)?.len())
+}
+
+/// The maps a reference names: itself, or those of a STAR table. They start at the table's folder if they
+/// are there, else at the working directory.
+pub fn reference_files(path: &Path, working_directory: &Path) -> Result<Vec<PathBuf>> {
+    let path = working_directory.join(path);
+    if path.extension().is_none_or(|extension| extension != "star") {
+        return Ok(vec![path]);
+    }
+    let star = StarFile::read(&path)?;
     let table = star.blocks.iter().find(|block| block.has(REFERENCE_COLUMN) && block.rows() > 0);
-    table.map(|block| block.rows()).ok_or_else(|| {
+    let table = table.ok_or_else(|| {
         Error::bad_data(
             path.display().to_string(),
             format!("holds no table with the column _{REFERENCE_COLUMN} and a row"),
             "Name a map (.mrc), or write a loop_ with that column and one map a row.",
         )
-    })
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let names = table.require(REFERENCE_COLUMN)?;
+    let file = |name: &str| {
+        let beside = folder.join(name);
+        if beside.is_file() { beside } else { working_directory.join(name) }
+    };
+    Ok(names.strs().map(file).collect())
 }

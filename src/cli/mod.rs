@@ -1,15 +1,19 @@
 //! The command line: one file per verb.
 
+mod check;
+mod compare;
 mod completions;
 mod config;
 mod follow;
 mod job;
 mod man;
+mod maps;
 mod new;
 mod page;
 mod resume;
 mod run;
 mod screen;
+mod simulate;
 mod start;
 mod status;
 mod verbs;

@@ -72,13 +72,17 @@ impl Screen {
 
 /// An error as one line of JSON.
 pub fn error_json(error: &Error) -> String {
-    serde_json::json!({ "error": {
+    serde_json::json!({ "error": error_value(error) }).to_string()
+}
+
+/// The parts of an error.
+pub fn error_value(error: &Error) -> serde_json::Value {
+    serde_json::json!({
         "code": error.code as u8,
         "place": error.place,
         "problem": error.problem,
         "fix": error.fix,
-    }})
-    .to_string()
+    })
 }
 
 /// Seconds for people: `42 s`, `3 min 05 s`, `2 h 07 min`.

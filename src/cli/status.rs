@@ -1,5 +1,6 @@
 //! `status`: how far a run is, from its `progress.jsonl`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -172,6 +173,14 @@ fn text(summary: &Summary) -> String {
             format_bytes(weights.dense_bytes),
             format_bytes(weights.csr_bytes)
         ));
+    }
+    let mut phases: BTreeMap<&str, f64> = BTreeMap::new();
+    for (name, seconds) in summary.iterations.iter().flat_map(|finished| &finished.phase_seconds) {
+        *phases.entry(name).or_default() += seconds;
+    }
+    if !phases.is_empty() {
+        let phases: Vec<String> = phases.iter().map(|(name, seconds)| format!("{name} {}", duration(*seconds))).collect();
+        lines.push(format!("time: {}", phases.join(", ")));
     }
     for warning in &summary.warnings {
         lines.push(format!("warning: {warning}"));

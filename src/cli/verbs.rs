@@ -9,6 +9,8 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 
+use super::check;
+use super::compare;
 use super::completions;
 use super::config;
 use super::man;
@@ -16,6 +18,7 @@ use super::new;
 use super::resume;
 use super::run;
 use super::screen::Screen;
+use super::simulate;
 use super::status;
 
 /// Refine cryo-EM single-particle maps by RELION's method.
@@ -33,12 +36,18 @@ pub struct Cli {
 pub enum Verb {
     /// Write a commented job file with every key
     New(new::Arguments),
+    /// Read all inputs of a job and report what is wrong with them
+    Check(Box<check::Arguments>),
     /// Run a job: refine3d, class3d, a job file or a run folder
     Run(Box<run::Arguments>),
     /// Go on with a run from its latest checkpoint
     Resume(resume::Arguments),
     /// Show how far a run is
     Status(status::Arguments),
+    /// Make particles with a known truth from a map
+    Simulate(Box<simulate::Arguments>),
+    /// Print the Fourier shell correlation of two maps
+    Compare(compare::Arguments),
     /// Look at the settings
     #[command(subcommand)]
     Config(config::Verb),
@@ -69,9 +78,12 @@ pub fn main() -> Code {
 fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
     match verb {
         Verb::New(arguments) => new::run(&arguments, screen),
+        Verb::Check(arguments) => check::run(*arguments, screen),
         Verb::Run(arguments) => run::run(*arguments, screen),
         Verb::Resume(arguments) => resume::run(&arguments, screen),
         Verb::Status(arguments) => status::run(&arguments, screen),
+        Verb::Simulate(arguments) => simulate::run(&arguments, screen),
+        Verb::Compare(arguments) => compare::run(&arguments, screen),
         Verb::Config(verb) => config::run(verb, screen),
         Verb::Completions(arguments) => completions::run(&arguments, screen),
         Verb::Man(arguments) => man::run(&arguments, screen),

@@ -359,6 +359,7 @@ fn finished(iteration: u32) -> Event {
         change_degrees: 1.25,
         change_angstrom: 0.5,
         wall_seconds: 12.0,
+        phase_seconds: [("expectation", 10.5), ("maximisation", 1.25)].map(|(n, s)| (n.to_string(), s)).into(),
         arena_peak_bytes: 100 << 20,
         arena_reserved_bytes: 120 << 20,
         weights: WeightMemory { blocks_bytes: 3000, dense_bytes: 96_000, csr_bytes: 4_000 },

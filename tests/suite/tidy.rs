@@ -29,7 +29,7 @@ const ROOMS: &[&str] = &[
 ];
 /// What the launcher may use: files, and the programs beside the refinement.
 const LAUNCHER: &[&str] =
-    &["plan", "formats", "dataset", "model", "imaging", "rotation", "postprocess", "simulate", "report"];
+    &["plan", "formats", "dataset", "model", "imaging", "fourier", "rotation", "postprocess", "simulate", "report"];
 /// The one way from the launcher into the engine: counting memory before anything runs.
 const COUNTING: &str = "crate::refine::plan";
 const LONGEST_FILE: usize = 600;

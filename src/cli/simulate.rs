@@ -1,0 +1,169 @@
+//! `simulate`: a map, plus poses and CTFs drawn or taken from a STAR file -> a stack and its truth.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::dataset::Dataset;
+use crate::dataset::Images;
+use crate::dataset::OpticsGroup;
+use crate::dataset::ReadOptions;
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+use crate::model::Volume;
+use crate::simulate::Draw;
+use crate::simulate::Noise;
+use crate::simulate::NoiseSpectra;
+use crate::simulate::Options;
+use crate::simulate::Truth;
+use crate::simulate::simulate;
+
+use super::maps::read_volume;
+use super::screen::Screen;
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// The true map
+    #[arg(long, value_name = "MAP")]
+    pub map: PathBuf,
+    /// Folder to write particles.star, particles.mrcs, truth.star and truth.mrc to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Number of particles
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub count: usize,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Variance of the signal over that of the noise; 0: no noise. With --noise-from: scales the spectra
+    #[arg(long, value_name = "RATIO")]
+    pub snr: Option<f64>,
+    /// Noise spectra of a RELION model.star instead of white noise
+    #[arg(long, value_name = "STAR")]
+    pub noise_from: Option<PathBuf>,
+    /// Take orientations and offsets from a particle file
+    #[arg(long, value_name = "STAR")]
+    pub poses_from: Option<PathBuf>,
+    /// Take CTFs, micrographs and microscopes from a particle file
+    #[arg(long, value_name = "STAR")]
+    pub ctfs_from: Option<PathBuf>,
+    /// Number of micrographs
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub micrographs: usize,
+    /// Smallest mean defocus of a micrograph in Angstrom
+    #[arg(long, value_name = "ANGSTROM", default_value_t = 10_000.0)]
+    pub defocus_from: f64,
+    /// Largest mean defocus of a micrograph in Angstrom
+    #[arg(long, value_name = "ANGSTROM", default_value_t = 25_000.0)]
+    pub defocus_to: f64,
+    /// Largest difference of the two defocus values in Angstrom
+    #[arg(long, value_name = "ANGSTROM", default_value_t = 500.0)]
+    pub astigmatism: f64,
+    /// Standard deviation of the offsets in Angstrom
+    #[arg(long, value_name = "ANGSTROM", default_value_t = 5.0)]
+    pub offset_sigma: f64,
+    /// Acceleration voltage in kV
+    #[arg(long, value_name = "KILOVOLT", default_value_t = 300.0)]
+    pub voltage: f64,
+    /// Spherical aberration in mm
+    #[arg(long, value_name = "MM", default_value_t = 2.7)]
+    pub spherical_aberration: f64,
+    /// Share of amplitude contrast
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub amplitude_contrast: f64,
+    /// Leave the images on the map's scale instead of giving the noise a variance of 1
+    #[arg(long)]
+    pub no_normalise: bool,
+    /// Written before the stack's name in the STAR files; empty: the STAR file's own folder
+    #[arg(long, value_name = "DIR", default_value = "")]
+    pub image_prefix: String,
+}
+
+/// Signal-to-noise ratio without --snr.
+const USUAL_SNR: f64 = 0.1;
+
+pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
+    let map = read_volume(&arguments.map)?;
+    let truth = truth(arguments, &map)?;
+    let options = Options {
+        seed: arguments.seed,
+        noise: noise(arguments)?,
+        normalise: !arguments.no_normalise,
+        image_prefix: arguments.image_prefix.clone(),
+        ..Options::default()
+    };
+    let summary = simulate(&map, &truth, &options, &arguments.out, &mut |_, _| ())?;
+    let ratio = summary.signal_variance / summary.noise_variance;
+    if screen.is_json() {
+        screen.print_json(&serde_json::json!({
+            "images": summary.images,
+            "signal_variance": summary.signal_variance,
+            "noise_variance": summary.noise_variance,
+            "folder": arguments.out,
+        }))?;
+    } else {
+        let noise = if summary.noise_variance > 0.0 { format!("SNR {ratio:.3}") } else { "no noise".to_string() };
+        let folder = arguments.out.display();
+        screen.print(&format!(
+            "{} images of {} px, {:.3} A, {noise}, in {folder}",
+            summary.images, map.box_pixels, map.pixel_size_angstrom
+        ))?;
+    }
+    Ok(ExitCode::Done)
+}
+
+fn noise(arguments: &Arguments) -> Result<Noise> {
+    if let Some(snr) = arguments.snr.filter(|snr| !(snr.is_finite() && *snr >= 0.0)) {
+        return Err(Error::usage(format!("--snr {snr} is no ratio"), "Give a number like 0.1, or 0 for no noise."));
+    }
+    Ok(match (&arguments.noise_from, arguments.snr) {
+        (_, Some(0.0)) => Noise::None,
+        (Some(path), signal_to_noise) => Noise::Spectra { spectra: NoiseSpectra::read(path)?, signal_to_noise },
+        (None, signal_to_noise) => Noise::White { signal_to_noise: signal_to_noise.unwrap_or(USUAL_SNR) },
+    })
+}
+
+fn truth(arguments: &Arguments, map: &Volume) -> Result<Truth> {
+    let mut truth = Truth::draw(&Draw {
+        count: arguments.count,
+        seed: arguments.seed,
+        optics: vec![microscope(arguments, map)],
+        micrographs: arguments.micrographs,
+        gains: Vec::new(),
+        defocus_angstrom: [arguments.defocus_from, arguments.defocus_to],
+        astigmatism_angstrom: arguments.astigmatism,
+        offset_sigma_angstrom: arguments.offset_sigma,
+    })?;
+    if let Some(path) = &arguments.poses_from {
+        truth = truth.with_poses_of(&read_table(path, map)?)?;
+    }
+    if let Some(path) = &arguments.ctfs_from {
+        truth = truth.with_ctfs_of(&read_table(path, map)?)?;
+    }
+    Ok(truth)
+}
+
+/// Particles without their images: the files need not be there.
+fn read_table(path: &Path, map: &Volume) -> Result<Dataset> {
+    let images = Images::Ignore { box_pixels: Some(map.box_pixels) };
+    Dataset::read(path, &ReadOptions { images, ..ReadOptions::default() })
+}
+
+fn microscope(arguments: &Arguments, map: &Volume) -> OpticsGroup {
+    OpticsGroup {
+        name: "opticsGroup1".to_string(),
+        voltage_kilovolt: arguments.voltage,
+        spherical_aberration_mm: arguments.spherical_aberration,
+        amplitude_contrast: arguments.amplitude_contrast,
+        pixel_size_angstrom: map.pixel_size_angstrom,
+        box_pixels: map.box_pixels,
+        beam_tilt_mrad: [0.0; 2],
+        odd_zernike: Vec::new(),
+        even_zernike: Vec::new(),
+        magnification: [[1.0, 0.0], [0.0, 1.0]],
+        mtf_file: None,
+        original_pixel_size_angstrom: None,
+        ctf_premultiplied: false,
+        ctf_corrected: false,
+    }
+}
