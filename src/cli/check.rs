@@ -17,6 +17,7 @@ use crate::plan::Plan;
 use super::job::Job;
 use super::job::JobArguments;
 use super::job::reference_files;
+use super::maps::read_particles;
 use super::maps::read_volume;
 use super::maps::same_box;
 use super::screen::Screen;
@@ -61,7 +62,7 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
     let mut findings = Findings { screen, told: Vec::new(), first_error: None };
 
     let options = ReadOptions { ctf: plan.ctf, ..ReadOptions::default() };
-    let dataset = findings.note("particles", Dataset::read(&plan.file(&plan.particles), &options), particles_line)?;
+    let dataset = findings.note("particles", read_particles(&plan.file(&plan.particles), &options), particles_line)?;
     let mut first: Option<(PathBuf, Volume)> = None;
     for file in reference_files(&plan.reference, &plan.working_directory)? {
         let map = read_volume(&file).and_then(|map| match &first {
@@ -157,7 +158,8 @@ fn sizes(plan: &Plan, dataset: &Dataset, path: &Path, map: &Volume) -> Result<St
     let Some(first) = dataset.optics.first() else {
         return Err(Error::internal("a data set without optics groups"));
     };
-    let images = Volume { box_pixels: first.box_pixels, pixel_size_angstrom: first.pixel_size_angstrom, data: Vec::new() };
+    let images =
+        Volume { box_pixels: first.box_pixels, pixel_size_angstrom: first.pixel_size_angstrom, data: Vec::new() };
     if !plan.trust_reference_size {
         same_box((path, map), (&plan.particles, &images))?;
     }
@@ -193,10 +195,18 @@ fn images(dataset: &Dataset) -> Result<String> {
         let mean = pixels.iter().map(|value| f64::from(*value)).sum::<f64>() / pixels.len() as f64;
         let variance = pixels.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / pixels.len() as f64;
         if !variance.is_finite() {
-            return Err(Error::bad_data(place(), "holds a pixel that is no number", "Extract the particle again, or remove it."));
+            return Err(Error::bad_data(
+                place(),
+                "holds a pixel that is no number",
+                "Extract the particle again, or remove it.",
+            ));
         }
         if variance == 0.0 {
-            return Err(Error::bad_data(place(), format!("all pixels are {mean}"), "Extract the particle again, or remove it."));
+            return Err(Error::bad_data(
+                place(),
+                format!("all pixels are {mean}"),
+                "Extract the particle again, or remove it.",
+            ));
         }
         deviations.push((variance.sqrt(), place()));
     }

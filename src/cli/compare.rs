@@ -7,7 +7,7 @@ use num_complex::Complex;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
-use crate::fourier::Transform3;
+use crate::fourier::RealFft3;
 use crate::fourier::fsc;
 use crate::model::Volume;
 use crate::units::angstrom_of_shell;
@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
 fn transform(map: &Volume, mask: Option<&Volume>) -> Result<Vec<Complex<f64>>> {
     let weight = |i: usize| mask.map_or(1.0, |mask| f64::from(mask.data[i]));
     let voxels = map.data.iter().enumerate().map(|(i, value)| f64::from(*value) * weight(i));
-    let half = Transform3::<f64>::new(map.box_pixels).forward(voxels);
+    let half = RealFft3::<f64>::new(map.box_pixels).forward(voxels);
     if half.iter().all(|value| value.norm_sqr() == 0.0) {
         return Err(Error::usage("nothing is left inside the mask", "Use another mask."));
     }

@@ -1,9 +1,13 @@
-//! Cubic maps from files, with the checks every verb wants.
+//! Maps and particles from files, with the checks every verb wants.
 
 use std::path::Path;
 
+use crate::dataset::Dataset;
+use crate::dataset::ImageShape;
+use crate::dataset::ReadOptions;
 use crate::error::Error;
 use crate::error::Result;
+use crate::formats::mrc::image_size;
 use crate::formats::mrc::read_map;
 use crate::model::Volume;
 
@@ -30,6 +34,14 @@ pub fn read_volume(path: &Path) -> Result<Volume> {
         return bad(format!("all voxels are {}", map.data[0]), "Name a map with a particle in it.");
     }
     Ok(Volume { box_pixels: map.nx, pixel_size_angstrom: pixel, data: map.data })
+}
+
+/// Reads a particle table, and the headers of its stacks if the options say so.
+pub fn read_particles(path: &Path, options: &ReadOptions) -> Result<Dataset> {
+    Dataset::read_with(path, options, &|stack| {
+        let (columns, rows, sections, _) = image_size(stack)?;
+        Ok(ImageShape { columns, rows, sections })
+    })
 }
 
 /// Refuses two maps of different boxes or pixel sizes.

@@ -18,6 +18,7 @@ use crate::simulate::Options;
 use crate::simulate::Truth;
 use crate::simulate::simulate;
 
+use super::maps::read_particles;
 use super::maps::read_volume;
 use super::screen::Screen;
 
@@ -146,7 +147,7 @@ fn truth(arguments: &Arguments, map: &Volume) -> Result<Truth> {
 /// Particles without their images: the files need not be there.
 fn read_table(path: &Path, map: &Volume) -> Result<Dataset> {
     let images = Images::Ignore { box_pixels: Some(map.box_pixels) };
-    Dataset::read(path, &ReadOptions { images, ..ReadOptions::default() })
+    read_particles(path, &ReadOptions { images, ..ReadOptions::default() })
 }
 
 fn microscope(arguments: &Arguments, map: &Volume) -> OpticsGroup {

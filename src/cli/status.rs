@@ -179,7 +179,8 @@ fn text(summary: &Summary) -> String {
         *phases.entry(name).or_default() += seconds;
     }
     if !phases.is_empty() {
-        let phases: Vec<String> = phases.iter().map(|(name, seconds)| format!("{name} {}", duration(*seconds))).collect();
+        let phases: Vec<String> =
+            phases.iter().map(|(name, seconds)| format!("{name} {}", duration(*seconds))).collect();
         lines.push(format!("time: {}", phases.join(", ")));
     }
     for warning in &summary.warnings {

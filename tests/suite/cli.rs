@@ -447,3 +447,94 @@ fn the_engine_says_what_it_sees_and_refuses_what_is_no_run() {
     output.stderr.as_slice().read_to_string(&mut text).unwrap();
     assert!(text.contains("plan.json"), "{text}");
 }
+
+/// A simulated set in `folder/set`: 40 particles of 32 pixels.
+fn simulated(stage: &Stage, flags: &str) -> Output {
+    let map = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/inputs/ref32.mrc");
+    stage.launch(&format!("simulate --map {} --out set --count 40 {flags}", map.display()))
+}
+
+#[test]
+fn check_reads_what_simulate_makes_and_tells_every_fault() {
+    let stage = Stage::new(None);
+    let output = simulated(&stage, "--snr 0.2");
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).contains("40 images of 32 px, 7.000 A, SNR 0.200"), "{}", out(&output));
+
+    let job =
+        "check refine3d --particles set/particles.star --reference set/truth.mrc --out out --diameter 200 --images";
+    let output = stage.launch(job);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let text = out(&output);
+    for said in ["particles: 40 in 1 stacks", "reference: ", "32 voxels of 7.0000 A", "images: 40 read"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(!stage.path("out").exists(), "a check leaves nothing behind");
+
+    // Three faults at once: each is told, and the first decides the code.
+    let stack = stage.path("set/particles.mrcs");
+    let mut bytes = fs::read(&stack).unwrap();
+    let image = 1024 + 16 * 32 * 32 * 4;
+    bytes[image..image + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&stack, bytes).unwrap();
+    let map = fs::read(stage.path("set/truth.mrc")).unwrap();
+    fs::write(stage.path("mask.mrc"), &map).unwrap();
+    let output = stage.launch(&format!("{} --mask mask.mrc", job.replace("200", "20000")));
+    assert_eq!(code(&output), 64, "{}", err(&output));
+    for said in ["does not fit into the box", "image 17: holds a pixel that is no number", "a mask holds the value"] {
+        assert!(err(&output).contains(said), "{said}: {}", err(&output));
+    }
+    let output = stage.launch(&format!("{job} --json"));
+    assert_eq!(code(&output), 65);
+    let told: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(told[0]["name"], "particles");
+    assert_eq!(told.as_array().unwrap().last().unwrap()["error"]["code"], 65);
+}
+
+#[test]
+fn check_refuses_maps_that_cannot_be_a_reference() {
+    let stage = Stage::new(None);
+    assert_eq!(code(&simulated(&stage, "")), 0);
+    let good = fs::read(stage.path("set/truth.mrc")).unwrap();
+    let voxels = |value: f32| [&good[..1024], &value.to_le_bytes().repeat(32 * 32 * 32)].concat();
+    let with = |at: usize, word: [u8; 4]| [&good[..at], &word[..], &good[at + 4..]].concat();
+    let job = "check refine3d --particles set/particles.star --reference bad.mrc --out out --diameter 200";
+    for (bytes, said) in [
+        (voxels(1.5), "all voxels are 1.5"),
+        (with(1024 + 4 * 33, f32::NAN.to_le_bytes()), "voxel (1, 1, 0) is NaN"),
+        (with(40, 0.0_f32.to_le_bytes()), "pixel size"),
+        (with(40, 320.0_f32.to_le_bytes()), "32 voxels of 10.0000 A"),
+        (good[..good.len() - 100].to_vec(), "bad.mrc"),
+        (Vec::new(), "bad.mrc"),
+    ] {
+        fs::write(stage.path("bad.mrc"), bytes).unwrap();
+        let output = stage.launch(job);
+        assert_eq!(code(&output), 65, "{said}: {}", err(&output));
+        assert!(err(&output).contains(said) && err(&output).contains("fix:"), "{said}: {}", err(&output));
+    }
+}
+
+#[test]
+fn compare_gives_the_resolution_of_a_map() {
+    let stage = Stage::new(None);
+    assert_eq!(code(&simulated(&stage, "--snr 0")), 0);
+    let output = stage.launch("compare set/truth.mrc set/truth.mrc --json");
+    let result: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
+    // Equal maps agree to the last shell: 14 A at 7 A a voxel.
+    assert_eq!(result["angstrom_at_0.5"].as_f64(), Some(14.0), "{result}");
+    let output =
+        stage.launch(&format!("compare set/truth.mrc {}/tests/golden/inputs/ref48.mrc", env!("CARGO_MANIFEST_DIR")));
+    assert!(code(&output) == 65 && err(&output).contains("48 voxels"), "{}", err(&output));
+}
+
+#[test]
+fn simulate_refuses_what_makes_no_sense() {
+    let stage = Stage::new(None);
+    for (flags, said) in
+        [("--snr=-1", "--snr"), ("--count 0", "one particle"), ("--poses-from absent.star", "absent.star")]
+    {
+        let output = simulated(&stage, flags);
+        assert!([64, 66].contains(&code(&output)), "{flags}: {}", err(&output));
+        assert!(err(&output).contains(said), "{flags}: {}", err(&output));
+    }
+}
