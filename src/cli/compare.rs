@@ -66,7 +66,7 @@ fn transform(map: &Volume, mask: Option<&Volume>) -> Result<Vec<Complex<f64>>> {
 
 /// The last shell before the curve first falls below the threshold.
 fn last_above(curve: &[f64], threshold: f64) -> usize {
-    curve.iter().skip(1).position(|value| !(*value >= threshold)).unwrap_or(curve.len() - 1)
+    curve.iter().skip(1).position(|value| value.is_nan() || *value < threshold).unwrap_or(curve.len() - 1)
 }
 
 #[cfg(test)]
