@@ -19,6 +19,7 @@ mod sampling_star;
 
 use std::path::PathBuf;
 
+use crate::dataset::Dataset;
 use crate::error::Result;
 
 pub use angular::write_angular_distribution;
@@ -33,8 +34,8 @@ pub use names::Names;
 pub use optimiser_star::write_optimiser_star;
 pub use sampling_star::write_sampling_star;
 
-/// Writes everything of an iteration but the particle table: maps, models, directions, sampling, and last the
-/// optimiser file, which names the others. `directions` are the unperturbed (rot, tilt) of the grid, in degrees.
+/// Writes everything of an iteration: maps, models, directions, sampling, particles, and last the optimiser file,
+/// which names the others. `directions` are the unperturbed (rot, tilt) of the grid, in degrees.
 ///
 /// # Errors
 /// A file cannot be written; it is named, and older files of that name stay.
@@ -42,6 +43,7 @@ pub fn write_iteration(
     names: &Names,
     header: &Header,
     snapshot: &Snapshot,
+    dataset: &Dataset,
     directions: &[[f64; 2]],
 ) -> Result<Vec<PathBuf>> {
     let mut written = write_maps(names, snapshot)?;
@@ -50,6 +52,16 @@ pub fn write_iteration(
         written.extend(write_angular_distribution(names, header, snapshot, half, directions)?);
     }
     written.push(write_sampling_star(names, header, snapshot, directions)?);
+    written.push(write_data_star(names, snapshot, dataset)?);
     written.push(write_optimiser_star(names, header, snapshot)?);
     Ok(written)
+}
+
+/// The particle table. The half sets are written as soon as there are any, in the final files too.
+fn write_data_star(names: &Names, snapshot: &Snapshot, dataset: &Dataset) -> Result<PathBuf> {
+    let state = snapshot.state;
+    let half_of: &[u8] = if state.half_of.iter().any(|half| *half > 0) { &state.half_of } else { &[] };
+    let path = names.path(&snapshot.moment.data());
+    data_star::write(&path, dataset, &state.assignments, half_of)?;
+    Ok(path)
 }

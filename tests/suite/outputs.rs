@@ -3,7 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use relion_rs::dataset::Assignment;
+use relion_rs::dataset::Dataset;
+use relion_rs::dataset::ImageShape;
+use relion_rs::dataset::Images;
+use relion_rs::dataset::ReadOptions;
+use relion_rs::error::Result;
 use relion_rs::formats::star::Block;
 use relion_rs::formats::star::StarFile;
 use relion_rs::model::ClassModel;
@@ -20,7 +24,6 @@ use relion_rs::outputs::Header;
 use relion_rs::outputs::Moment;
 use relion_rs::outputs::Names;
 use relion_rs::outputs::Snapshot;
-use relion_rs::rotation::Euler;
 
 use crate::support::golden;
 
@@ -89,7 +92,7 @@ fn half_of(model: &StarFile) -> HalfModel {
 }
 
 /// The state that RELION's own files describe.
-fn state_of(models: &[StarFile], optimiser: &StarFile, sampling: &StarFile) -> State {
+fn state_of(models: &[StarFile], optimiser: &StarFile, sampling: &StarFile, dataset: &Dataset) -> State {
     let (o, s) = (&optimiser.blocks[0], sampling.require("sampling_general").unwrap());
     let general = models[0].require("model_general").unwrap();
     let sigma = ["rlnSigmaPriorRotAngle", "rlnSigmaPriorTiltAngle", "rlnSigmaPriorPsiAngle"];
@@ -100,19 +103,8 @@ fn state_of(models: &[StarFile], optimiser: &StarFile, sampling: &StarFile) -> S
     State {
         iteration: number(o, "rlnCurrentIteration").max(0.0) as u32,
         halves: models.iter().map(half_of).collect(),
-        assignments: vec![
-            Assignment {
-                euler: Euler::default(),
-                offset_angstrom: [0.0; 2],
-                class: 1,
-                norm_correction: 1.0,
-                log_likelihood: 0.0,
-                max_probability: 1.0,
-                significant_samples: 1,
-            };
-            3
-        ],
-        half_of: vec![0; 3],
+        assignments: dataset.assignments.clone(),
+        half_of: dataset.particles.iter().map(|particle| particle.half).collect(),
         sampling: SamplingState {
             healpix_order: number(s, "rlnHealpixOrder") as u32,
             psi_step_degrees: number(s, "rlnPsiStep"),
@@ -150,6 +142,12 @@ fn state_of(models: &[StarFile], optimiser: &StarFile, sampling: &StarFile) -> S
             has_converged: number(o, "rlnHasConverged") == 1.0,
         },
     }
+}
+
+fn particles(name: &str) -> Dataset {
+    let options = ReadOptions { ctf: true, images: Images::Ignore { box_pixels: None } };
+    let no_stack = |_: &Path| -> Result<ImageShape> { unreachable!("no stack is opened") };
+    Dataset::read_with(&golden(name), &options, &no_stack).unwrap()
 }
 
 /// class3d, K = 2, tau2_fudge 4, box 32.
@@ -231,23 +229,25 @@ const COMPUTED: [&str; 1] = ["rlnOverallFourierCompleteness"];
 fn class3d_files_are_those_of_relion() {
     let [model, optimiser, sampling] =
         ["model", "optimiser", "sampling"].map(|part| read(&format!("g06_class3d/run/run_it003_{part}.star")));
-    let state = state_of(std::slice::from_ref(&model), &optimiser, &sampling);
+    let dataset = particles("g06_class3d/run/run_it003_data.star");
+    let state = state_of(std::slice::from_ref(&model), &optimiser, &sampling, &dataset);
     let grid = sampling.require("sampling_directions").unwrap();
     let directions: Vec<[f64; 2]> =
         numbers(grid, "rlnAngleRot").into_iter().zip(numbers(grid, "rlnAngleTilt")).map(|(r, t)| [r, t]).collect();
     let folder = tempfile::tempdir().unwrap();
     let names = Names::new(folder.path(), "run/run");
     let snapshot = Snapshot { state: &state, moment: Moment::Iteration(3), used_size: 30 };
-    let written = outputs::write_iteration(&names, &class3d_header(), &snapshot, &directions).unwrap();
+    let written = outputs::write_iteration(&names, &class3d_header(), &snapshot, &dataset, &directions).unwrap();
 
     let ours = |name: &str| StarFile::read(&folder.path().join(name)).unwrap();
     assert_same(&ours("run_it003_model.star"), &model, &COMPUTED);
     assert_same(&ours("run_it003_sampling.star"), &sampling, &[]);
     assert_same(&ours("run_it003_optimiser.star"), &optimiser, &[]);
+    assert_same(&ours("run_it003_data.star"), &read("g06_class3d/run/run_it003_data.star"), &[]);
 
     let mut wanted: Vec<String> = ["class001.mrc", "class002.mrc", "class001_angdist.bild", "class002_angdist.bild"]
         .iter()
-        .chain(&["model.star", "sampling.star", "optimiser.star"])
+        .chain(&["model.star", "sampling.star", "data.star", "optimiser.star"])
         .map(|end| format!("run_it003_{end}"))
         .collect();
     wanted.sort();
@@ -270,11 +270,12 @@ fn half_set_files_are_those_of_relion() {
     let part = |part: &str| read(&format!("g07_auto/run/run_it005_{part}.star"));
     let models = [part("half1_model"), part("half2_model")];
     let (optimiser, sampling) = (part("optimiser"), part("sampling"));
-    let state = state_of(&models, &optimiser, &sampling);
+    let dataset = particles("g07_auto/run/run_it005_data.star");
+    let state = state_of(&models, &optimiser, &sampling, &dataset);
     let folder = tempfile::tempdir().unwrap();
     let names = Names::new(folder.path(), "run/run");
     let snapshot = Snapshot { state: &state, moment: Moment::Iteration(5), used_size: 34 };
-    outputs::write_iteration(&names, &refine3d_header(), &snapshot, &[]).unwrap();
+    outputs::write_iteration(&names, &refine3d_header(), &snapshot, &dataset, &[]).unwrap();
     for (half, relion) in models.iter().enumerate() {
         let mut ours = StarFile::read(&folder.path().join(format!("run_it005_half{}_model.star", half + 1))).unwrap();
         // The directions were cut out of the golden files.
@@ -282,6 +283,8 @@ fn half_set_files_are_those_of_relion() {
         assert_same(&ours, relion, &COMPUTED);
     }
     assert_same(&StarFile::read(&folder.path().join("run_it005_optimiser.star")).unwrap(), &optimiser, &[]);
+    let data = StarFile::read(&folder.path().join("run_it005_data.star")).unwrap();
+    assert_same(&data, &read("g07_auto/run/run_it005_data.star"), &[]);
     assert!(folder.path().join("run_it005_half2_class001.mrc").exists());
 }
 
@@ -289,11 +292,12 @@ fn half_set_files_are_those_of_relion() {
 fn final_files_are_those_of_relion() {
     let part = |part: &str| read(&format!("g07_auto/run/run_{part}.star"));
     let (model, optimiser, sampling) = (part("model"), part("optimiser"), part("sampling"));
-    let state = state_of(std::slice::from_ref(&model), &optimiser, &sampling);
+    let dataset = particles("g07_auto/run/run_it005_data.star");
+    let state = state_of(std::slice::from_ref(&model), &optimiser, &sampling, &dataset);
     let folder = tempfile::tempdir().unwrap();
     let names = Names::new(folder.path(), "run/run");
     let snapshot = Snapshot { state: &state, moment: Moment::Final, used_size: 48 };
-    outputs::write_iteration(&names, &refine3d_header(), &snapshot, &[]).unwrap();
+    outputs::write_iteration(&names, &refine3d_header(), &snapshot, &dataset, &[]).unwrap();
     let mut ours = StarFile::read(&folder.path().join("run_model.star")).unwrap();
     ours.blocks.retain(|block| !block.name.starts_with("model_pdf_orient"));
     assert_same(&ours, &model, &COMPUTED);
@@ -310,7 +314,8 @@ fn final_files_are_those_of_relion() {
 fn relion_3_gets_its_noise_tables_when_asked_for() {
     let part = |part: &str| read(&format!("g06_class3d/run/run_it003_{part}.star"));
     let model = part("model");
-    let state = state_of(std::slice::from_ref(&model), &part("optimiser"), &part("sampling"));
+    let dataset = particles("g06_class3d/run/run_it003_data.star");
+    let state = state_of(std::slice::from_ref(&model), &part("optimiser"), &part("sampling"), &dataset);
     let folder = tempfile::tempdir().unwrap();
     let names = Names::new(folder.path(), "run/run");
     let header = Header { group_optics: Some(vec![0]), ..class3d_header() };
@@ -329,13 +334,14 @@ fn relion_3_gets_its_noise_tables_when_asked_for() {
 #[test]
 fn files_hold_no_folder_host_or_date() {
     let part = |part: &str| read(&format!("g06_class3d/run/run_it003_{part}.star"));
-    let state = state_of(&[part("model")], &part("optimiser"), &part("sampling"));
+    let dataset = particles("g06_class3d/run/run_it003_data.star");
+    let state = state_of(&[part("model")], &part("optimiser"), &part("sampling"), &dataset);
     let write = || {
         let folder = tempfile::tempdir().unwrap();
         let snapshot = Snapshot { state: &state, moment: Moment::Iteration(3), used_size: 30 };
         let directions = vec![[0.0, 0.0]; 48];
         let names = Names::new(folder.path(), "run");
-        let written = outputs::write_iteration(&names, &class3d_header(), &snapshot, &directions).unwrap();
+        let written = outputs::write_iteration(&names, &class3d_header(), &snapshot, &dataset, &directions).unwrap();
         let contents: Vec<Vec<u8>> = written.iter().map(|path| fs::read(path).unwrap()).collect();
         let place = folder.path().to_str().unwrap().as_bytes().to_vec();
         assert!(contents.iter().all(|bytes| !bytes.windows(place.len()).any(|w| w == place)));
