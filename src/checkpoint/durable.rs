@@ -1,10 +1,9 @@
-//! Files that appear whole or not at all.
+//! A checkpoint file appears whole or not at all. (Other files do so by `formats::atomic`; this one is opened by
+//! libhdf5, under a name that stays the same so that what a killed process left is overwritten.)
 
 use std::fs;
 use std::fs::File;
 use std::io;
-use std::io::BufWriter;
-use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -19,7 +18,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// The temporary name is `.NAME.tmp`: the same each time, so that what a killed process left is overwritten.
+    /// The temporary name is `.NAME.tmp`.
     pub(super) fn new(path: &Path) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.tmp"));
@@ -59,46 +58,26 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Replaces the file at `path` by what `fill` writes. On any error (a full disk, say) the old file is left as it was
-/// and nothing else stays behind; the error names `path`.
-pub(crate) fn replace_file(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
-    let draft = Draft::new(path);
-    let written = File::create(draft.temporary()).and_then(|file| {
-        let mut buffered = BufWriter::with_capacity(1 << 20, file);
-        fill(&mut buffered)?;
-        buffered.flush()
-    });
-    written.map_err(|e| Error::writing(path, &e))?;
-    draft.commit()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+    fn a_draft_takes_its_name_or_goes_away() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run_model.star");
-        replace_file(&path, |f| f.write_all(b"old")).unwrap();
-        let error = replace_file(&path, |f| {
-            f.write_all(b"half of the n")?;
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        })
-        .unwrap_err();
-        assert!(error.to_string().contains("run_model.star"));
+        let path = folder.path().join("iter-001.h5");
+        fs::write(&path, b"old").unwrap();
+        let draft = Draft::new(&path);
+        fs::write(draft.temporary(), b"half").unwrap();
+        drop(draft);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        replace_file(&path, |f| f.write_all(b"new")).unwrap();
+        let draft = Draft::new(&path);
+        fs::write(draft.temporary(), b"new").unwrap();
+        draft.commit().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_folder_that_is_not_there_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("absent/run_model.star");
-        let error = replace_file(&path, |f| f.write_all(b"x")).unwrap_err();
-        assert_eq!(error.code, crate::error::ExitCode::CannotCreate);
+        assert!(Draft::new(&path).commit().is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"new");
     }
 }

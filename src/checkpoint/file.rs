@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::fs::File;
 use std::io;
-use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -13,10 +12,10 @@ use hdf5::file::LibraryVersion;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
+use crate::formats::atomic::write_text;
 use crate::model::State;
 
 use super::durable::Draft;
-use super::durable::replace_file;
 use super::folder;
 use super::format::Format;
 use super::origin::Origin;
@@ -69,7 +68,7 @@ pub fn save(run_folder: &Path, state: &State, origin: &Origin) -> Result<PathBuf
     write_hdf5(draft.temporary(), state, origin).map_err(|e| in_file(&path, e))?;
     let digest = digest_of(draft.temporary()).map_err(|e| Error::writing(&path, &e))?;
     // The digest goes first: a file without its digest is never seen, a digest without its file is harmless.
-    replace_file(&digest_path(&path), |out| writeln!(out, "{digest}"))?;
+    write_text(&digest_path(&path), &format!("{digest}\n"))?;
     draft.commit()?;
     Ok(path)
 }

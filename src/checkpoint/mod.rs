@@ -23,7 +23,6 @@ mod format;
 mod origin;
 mod stored;
 
-pub(crate) use durable::replace_file;
 pub use file::{Checkpoint, load, save};
 pub use folder::{Loaded, Retention, list, load_latest, prune};
 pub use format::Format;

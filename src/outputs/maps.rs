@@ -1,13 +1,12 @@
 //! Maps, one MRC file a class and half.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 
 use crate::error::Result;
+use crate::formats::mrc;
 use crate::model::Volume;
 
-use super::atomic::atomic;
 use super::header::Snapshot;
 use super::names::Moment;
 use super::names::Names;
@@ -39,29 +38,6 @@ pub fn write_unfiltered_map(names: &Names, moment: Moment, half: usize, class: u
 }
 
 fn write_map(path: &Path, map: &Volume) -> Result<()> {
-    let n = map.box_pixels as i32;
-    let mut h = vec![0u8; 1024];
-    let mut put = |w: usize, b: [u8; 4]| h[4 * w..4 * w + 4].copy_from_slice(&b);
-    for w in [0, 1, 2, 7, 8, 9] {
-        put(w, n.to_le_bytes());
-    }
-    put(3, 2i32.to_le_bytes());
-    for w in [10, 11, 12] {
-        put(w, (n as f32 * map.pixel_size_angstrom as f32).to_le_bytes());
-    }
-    for w in [13, 14, 15] {
-        put(w, 90f32.to_le_bytes());
-    }
-    for (w, v) in [(16, 1i32), (17, 2), (18, 3)] {
-        put(w, v.to_le_bytes());
-    }
-    put(52, *b"MAP ");
-    put(53, [0x44, 0x44, 0, 0]);
-    atomic(path, |f| {
-        f.write_all(&h)?;
-        for v in &map.data {
-            f.write_all(&v.to_le_bytes())?;
-        }
-        Ok(())
-    })
+    let n = map.box_pixels;
+    mrc::write_volume(path, [n; 3], map.pixel_size_angstrom, &map.data)
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::formats::mrc;
 use crate::formats::star::Block;
 use crate::formats::star::StarFile;
 use crate::model::Volume;
@@ -258,10 +259,12 @@ fn maps_of(run_dir: &RunDir, stems: &[String], classes: usize, run: &mut Run) ->
 }
 
 fn read_map(path: &Path) -> Result<Volume> {
-    let bytes = fs::read(path).map_err(|e| Error::reading(path, &e))?;
-    let n = i32::from_le_bytes(bytes[0..4].try_into().unwrap()) as usize;
-    let data = bytes[1024..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    Ok(Volume { box_pixels: n, pixel_size_angstrom: 1.0, data })
+    let map = mrc::read_map(path)?;
+    if map.ny != map.nx || map.nz != map.nx {
+        let problem = format!("{} x {} x {} voxels are no cube", map.nx, map.ny, map.nz);
+        return Err(Error::bad_data(path.display().to_string(), problem, "Put the map of this run back."));
+    }
+    Ok(Volume { box_pixels: map.nx, pixel_size_angstrom: map.pixel_size_angstrom, data: map.data })
 }
 
 #[cfg(test)]

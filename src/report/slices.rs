@@ -9,43 +9,38 @@ const BLACK_BELOW: f64 = 1.5;
 /// ... to the mean plus this many: the particle is the bright part.
 const WHITE_ABOVE: f64 = 5.0;
 
+/// Voxel (x, y, z) at column i and row j of a plane through the centre c.
+type Place = fn(i: usize, j: usize, c: usize) -> [usize; 3];
+
+const PLANES: [(&str, Place); 3] =
+    [("xy", |i, j, c| [i, j, c]), ("xz", |i, j, c| [i, c, j]), ("yz", |i, j, c| [c, i, j])];
+
 /// The planes through the centre: x right and y up, x right and z up, y right and z up.
 pub fn central(map: &Volume) -> [(&'static str, Pixels); 3] {
     let n = map.box_pixels;
-    let c = n / 2;
-    let at = |x: usize, y: usize, z: usize| f64::from(map.data[(z * n + y) * n + x]);
-    let planes: [(&str, Box<dyn Fn(usize, usize) -> f64 + '_>); 3] = [
-        ("xy", Box::new(move |i, j| at(i, j, c))),
-        ("xz", Box::new(move |i, j| at(i, c, j))),
-        ("yz", Box::new(move |i, j| at(c, i, j))),
-    ];
-    let (mean, deviation) = planes_statistics(n, &planes.each_ref().map(|(_, value)| value.as_ref()));
-    planes.map(|(name, value)| {
-        let grey = |value: f64| {
-            let share = ((value - mean) / deviation + BLACK_BELOW) / (BLACK_BELOW + WHITE_ABOVE);
-            (255.0 * share.clamp(0.0, 1.0)).round() as u8
-        };
-        // Rows of an image run from the top, the axis of the map from the bottom.
-        let rgb = (0..n).rev().flat_map(|j| (0..n).map(move |i| (i, j))).flat_map(|(i, j)| [grey(value(i, j)); 3]);
-        (name, Pixels { width: n, height: n, rgb: rgb.collect() })
-    })
+    let value = |place: Place, i: usize, j: usize| {
+        let [x, y, z] = place(i, j, n / 2);
+        f64::from(map.data[(z * n + y) * n + x])
+    };
+    // Rows of an image run from the top, the axis of the map from the bottom.
+    let planes = PLANES.map(|(name, place)| {
+        let values: Vec<f64> =
+            (0..n).rev().flat_map(|j| (0..n).map(move |i| (i, j))).map(|(i, j)| value(place, i, j)).collect();
+        (name, values)
+    });
+    let (mean, deviation) = statistics(planes.iter().flat_map(|(_, values)| values));
+    let grey = |value: &f64| {
+        let share = ((value - mean) / deviation + BLACK_BELOW) / (BLACK_BELOW + WHITE_ABOVE);
+        [(255.0 * share.clamp(0.0, 1.0)).round() as u8; 3]
+    };
+    planes.map(|(name, values)| (name, Pixels { width: n, height: n, rgb: values.iter().flat_map(grey).collect() }))
 }
 
-/// Mean and standard deviation over the three planes; a flat map gets a deviation of 1.
-fn planes_statistics(n: usize, planes: &[&dyn Fn(usize, usize) -> f64; 3]) -> (f64, f64) {
-    let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
-    for plane in planes {
-        for j in 0..n {
-            for i in 0..n {
-                let value = plane(i, j);
-                sum += value;
-                squares += value * value;
-                count += 1.0;
-            }
-        }
-    }
+/// Mean and standard deviation; a flat map gets a deviation of 1.
+fn statistics<'a>(values: impl Iterator<Item = &'a f64>) -> (f64, f64) {
+    let (sum, squares, count) = values.fold((0.0, 0.0, 0.0), |(s, q, n), v| (s + v, q + v * v, n + 1.0));
     let mean = sum / count;
-    let variance = squares / count - mean * mean;
+    let variance: f64 = squares / count - mean * mean;
     (mean, if variance > 0.0 { variance.sqrt() } else { 1.0 })
 }
 
