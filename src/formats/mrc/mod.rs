@@ -25,6 +25,7 @@ pub use statistics::Statistics;
 pub use write::StackWriter;
 pub use write::write_map;
 pub use write::write_stack;
+pub use write::write_volume;
 
 use std::path::Path;
 

@@ -26,10 +26,21 @@ const PIECE: usize = 1 << 20;
 /// # Panics
 /// When `data` is not nx * ny * nz long, or empty.
 pub fn write_map(path: &Path, map: &Map) -> Result<()> {
-    assert_eq!(map.data.len(), map.nx * map.ny * map.nz, "a map of {} x {} x {} voxels", map.nx, map.ny, map.nz);
-    let mut writer = StackWriter::create(path, map.nx, map.ny, map.pixel_size_angstrom)?;
-    map.data.chunks(map.nx * map.ny).try_for_each(|section| writer.push(section))?;
-    writer.commit(map.nz > 1)
+    write_volume(path, [map.nx, map.ny, map.nz], map.pixel_size_angstrom, &map.data)
+}
+
+/// As [`write_map`], from voxels that somebody else owns.
+///
+/// # Errors
+/// As [`write_map`].
+///
+/// # Panics
+/// As [`write_map`].
+pub fn write_volume(path: &Path, [nx, ny, nz]: [usize; 3], pixel_size_angstrom: f64, data: &[f32]) -> Result<()> {
+    assert_eq!(data.len(), nx * ny * nz, "a map of {nx} x {ny} x {nz} voxels");
+    let mut writer = StackWriter::create(path, nx, ny, pixel_size_angstrom)?;
+    data.chunks(nx * ny).try_for_each(|section| writer.push(section))?;
+    writer.commit(nz > 1)
 }
 
 /// Writes images of nx * ny pixels, one after the other in `pixels`.
