@@ -1,22 +1,20 @@
 //! The files of a simulated data set.
 
-use std::io;
-use std::io::Write;
 use std::path::Path;
 
 use crate::dataset::OpticsGroup;
 use crate::error::Error;
 use crate::error::Result;
+use crate::formats::mrc;
+use crate::formats::mrc::StackWriter;
 use crate::formats::star::Block;
 use crate::formats::star::StarFile;
 use crate::model::Volume;
-use crate::outputs::atomic;
 
 use super::Truth;
 
 /// Images rendered and written together.
 const CHUNK: usize = 64;
-const HEADER_BYTES: usize = 1024;
 
 /// Writes a stack of `count` images of the map's box; `render(first, images)` fills a run of them.
 pub(super) fn write_stack(
@@ -26,56 +24,21 @@ pub(super) fn write_stack(
     mut render: impl FnMut(usize, &mut [f32]) -> Result<()>,
 ) -> Result<()> {
     let n = map.box_pixels;
-    let mut failure = None;
-    let written = atomic(path, |file| {
-        file.write_all(&header([n, n, count], map.pixel_size_angstrom))?;
-        let mut images = vec![0.0_f32; n * n * CHUNK.min(count)];
-        for first in (0..count).step_by(CHUNK) {
-            let images = &mut images[..n * n * CHUNK.min(count - first)];
-            if let Err(error) = render(first, images) {
-                failure = Some(error);
-                return Err(io::Error::other("rendering failed"));
-            }
-            write_values(file, images)?;
-        }
-        Ok(())
-    });
-    failure.map_or(written, Err)
+    let mut stack = StackWriter::create(path, n, n, map.pixel_size_angstrom)?;
+    let mut images = vec![0.0_f32; n * n * CHUNK.min(count)];
+    for first in (0..count).step_by(CHUNK) {
+        let images = &mut images[..n * n * CHUNK.min(count - first)];
+        render(first, images)?;
+        images.chunks_exact(n * n).try_for_each(|image| stack.push(image))?;
+    }
+    stack.finish()
 }
 
 /// Writes the map times `gain`.
 pub(super) fn write_map(path: &Path, map: &Volume, gain: f64) -> Result<()> {
     let n = map.box_pixels;
-    let voxels: Vec<f32> = map.data.iter().map(|v| (f64::from(*v) * gain) as f32).collect();
-    atomic(path, |file| {
-        file.write_all(&header([n, n, n], map.pixel_size_angstrom))?;
-        write_values(file, &voxels)
-    })
-}
-
-fn write_values(file: &mut impl Write, values: &[f32]) -> io::Result<()> {
-    values.iter().try_for_each(|v| file.write_all(&v.to_le_bytes()))
-}
-
-/// Header of a little-endian MRC2014 file of 32-bit floats. Statistics are marked as not computed.
-fn header(size: [usize; 3], pixel_size_angstrom: f64) -> [u8; HEADER_BYTES] {
-    let mut bytes = [0; HEADER_BYTES];
-    let mut word = |number: usize, value: [u8; 4]| bytes[4 * (number - 1)..4 * number].copy_from_slice(&value);
-    for (axis, edge) in size.into_iter().enumerate() {
-        word(1 + axis, (edge as i32).to_le_bytes());
-        word(8 + axis, (edge as i32).to_le_bytes());
-        word(11 + axis, ((edge as f64 * pixel_size_angstrom) as f32).to_le_bytes());
-        word(14 + axis, 90.0_f32.to_le_bytes());
-        word(17 + axis, (axis as i32 + 1).to_le_bytes());
-    }
-    word(4, 2_i32.to_le_bytes());
-    for (number, value) in [(20, 0.0_f32), (21, -1.0), (22, -2.0), (55, -1.0)] {
-        word(number, value.to_le_bytes());
-    }
-    word(28, 20_140_i32.to_le_bytes());
-    word(53, *b"MAP ");
-    word(54, [0x44, 0x44, 0, 0]);
-    bytes
+    let data = map.data.iter().map(|v| (f64::from(*v) * gain) as f32).collect();
+    mrc::write_map(path, &mrc::Map { nx: n, ny: n, nz: n, pixel_size_angstrom: map.pixel_size_angstrom, data })
 }
 
 /// Name of the stack in the STAR files.

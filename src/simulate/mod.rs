@@ -113,8 +113,8 @@ mod tests {
     use crate::dataset::ImageShape;
     use crate::dataset::OpticsGroup;
     use crate::dataset::ReadOptions;
-
-    const HEADER: usize = 1024;
+    use crate::formats::mrc;
+    use crate::formats::mrc::Stack;
 
     /// A Gaussian blob about the centre, of width 2 pixels.
     fn blob(n: usize) -> Volume {
@@ -128,11 +128,10 @@ mod tests {
     }
 
     fn images(folder: &Path) -> Vec<f64> {
-        let bytes = fs::read(folder.join("particles.mrcs")).expect("the stack");
-        bytes[HEADER..]
-            .chunks_exact(4)
-            .map(|b| f64::from(f32::from_le_bytes(b.try_into().expect("four bytes"))))
-            .collect()
+        let stack = Stack::open(&folder.join("particles.mrcs")).expect("a stack");
+        let mut pixels = vec![0.0; stack.count * stack.nx * stack.ny];
+        stack.read(&(0..stack.count as u32).collect::<Vec<_>>(), &mut pixels).expect("its images");
+        pixels
     }
 
     fn run(map: &Volume, truth: &Truth, options: &Options) -> (tempfile::TempDir, Summary) {
@@ -198,9 +197,7 @@ mod tests {
         let truth = Truth::draw(&draw).expect("a valid draw");
         let (folder, _) = run(&blob(n), &truth, &Options::default());
         let shape = |path: &Path| {
-            let bytes = fs::read(path).expect("the stack");
-            assert_eq!(bytes.len(), HEADER + 4 * 9 * n * n);
-            Ok(ImageShape { columns: n, rows: n, sections: 9 })
+            mrc::image_size(path).map(|(columns, rows, sections, _)| ImageShape { columns, rows, sections })
         };
         let known = Dataset::read_with(&folder.path().join("truth.star"), &ReadOptions::default(), &shape)
             .expect("a valid file");

@@ -5,6 +5,7 @@ use std::path::Path;
 use num_complex::Complex;
 use relion_rs::dataset::CtfParameters;
 use relion_rs::dataset::OpticsGroup;
+use relion_rs::formats::mrc::Stack;
 use relion_rs::fourier;
 use relion_rs::fourier::Real;
 use relion_rs::fourier::RealFft2;
@@ -32,15 +33,11 @@ const SINGLE_TOLERANCE: f64 = 1e-6;
 /// RELION's CTF images are f32, and parts of its arithmetic for them too.
 const CTF_TOLERANCE: f64 = 2e-6;
 
-/// Numbers of a little-endian MRC file of mode 2.
+/// Numbers of a map or stack.
 fn mrc(path: &Path) -> Vec<f32> {
-    let bytes = std::fs::read(path).expect("a golden file");
-    let word = |i: usize| i32::from_le_bytes(bytes[4 * i..4 * i + 4].try_into().expect("four bytes"));
-    assert_eq!(word(3), 2, "mode 2");
-    let data = &bytes[1024 + word(23) as usize..];
-    let values: Vec<f32> =
-        data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect();
-    assert_eq!(values.len(), (word(0) * word(1) * word(2)) as usize);
+    let stack = Stack::open(path).expect("a golden file");
+    let mut values = vec![0.0; stack.nx * stack.ny * stack.count];
+    stack.read(&(0..stack.count as u32).collect::<Vec<_>>(), &mut values).expect("its sections");
     values
 }
 
