@@ -531,7 +531,7 @@ fn compare_gives_the_resolution_of_a_map() {
 fn simulate_refuses_what_makes_no_sense() {
     let stage = Stage::new(None);
     for (flags, said) in
-        [("--snr=-1", "--snr"), ("--count 0", "one particle"), ("--poses-from absent.star", "absent.star")]
+        [("--snr=-1", "--snr"), ("--micrographs 0", "one micrograph"), ("--poses-from absent.star", "absent.star")]
     {
         let output = simulated(&stage, flags);
         assert!([64, 66].contains(&code(&output)), "{flags}: {}", err(&output));
