@@ -3,6 +3,9 @@
 
 use std::marker::PhantomData;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
 
 use memmap2::MmapMut;
 use num_complex::Complex;
@@ -20,7 +23,7 @@ const ALIGNMENT: usize = 64;
 ///
 /// # Safety
 /// No padding, no invalid bit patterns, no drop, alignment at most [`ALIGNMENT`].
-pub unsafe trait Plain: Copy + Send + Sync + 'static {}
+pub unsafe trait Plain: Send + Sync + 'static {}
 
 macro_rules! plain {
     ($($t:ty),*) => { $(
@@ -28,7 +31,7 @@ macro_rules! plain {
         unsafe impl Plain for $t {}
     )* };
 }
-plain!(u8, u16, u32, u64, i16, i32, i64, f32, f64, Complex<f32>, Complex<f64>);
+plain!(u8, u16, u32, u64, i16, i32, i64, f32, f64, Complex<f32>, Complex<f64>, AtomicU32, AtomicU64, AtomicI64);
 // SAFETY: an array of plain values is plain.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 

@@ -1,0 +1,215 @@
+//! The smallest set of samples that holds a given share of the mass: exact, without sorting,
+//! in passes that may visit the samples in any order.
+
+/// A weight in (0, 1] as an integer: units of 2^-34. Up to 2^29 samples of weight 1 can be summed.
+/// Weights below one unit (6e-11 of the best) have no mass.
+#[inline(always)]
+pub fn mass(weight: f64) -> u64 {
+    (weight * UNITS) as u64
+}
+
+const UNITS: f64 = (1_u64 << 34) as f64;
+
+/// Bits resolved a pass.
+const DIGIT: u32 = 10;
+const BINS: usize = 1 << DIGIT;
+/// Bits of an f64 in (0, 1]: the sign and the exponent's top bit are zero.
+const KEY_BITS: u32 = 62;
+
+/// The outcome of a selection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Selection {
+    /// Smallest weight of the set; everything at least as heavy belongs to it, ties included.
+    pub threshold: f64,
+    /// Number of samples in the set.
+    pub count: u64,
+    /// Sum of all weights, those outside included.
+    pub total: f64,
+    /// Sum of the weights of the set.
+    pub selected: f64,
+}
+
+/// Finds the threshold by radix descent over the bits of the weights: at most seven passes for f64
+/// weights, four for values that came from f32 (their low bits are zero).
+pub struct Selector {
+    fraction: f64,
+    maximum: u64,
+    total: u64,
+    /// Mass and number of the samples whose leading bits exceed `prefix`.
+    above: (u64, u64),
+    prefix: u64,
+    /// Bits still to resolve.
+    bits: u32,
+    /// Trailing bits that are zero in every sample.
+    zero_bits: u32,
+    masses: Box<[u64; BINS]>,
+    counts: Box<[u64; BINS]>,
+    first: bool,
+}
+
+impl Selector {
+    /// Keeps `fraction` of the mass, and at most `maximum` samples (ties excepted).
+    pub fn new() -> Self {
+        Self {
+            fraction: 1.0,
+            maximum: u64::MAX,
+            total: 0,
+            above: (0, 0),
+            prefix: 0,
+            bits: KEY_BITS,
+            zero_bits: 0,
+            masses: Box::new([0; BINS]),
+            counts: Box::new([0; BINS]),
+            first: true,
+        }
+    }
+
+    /// Starts over for another particle. Samples have `significant_bits` bits of mantissa (24 or 53).
+    pub fn start(&mut self, fraction: f64, maximum: Option<u64>, significant_bits: u32) {
+        self.zero_bits = f64::MANTISSA_DIGITS - significant_bits;
+        self.fraction = fraction;
+        self.maximum = maximum.unwrap_or(u64::MAX);
+        self.total = 0;
+        self.above = (0, 0);
+        self.prefix = 0;
+        self.bits = KEY_BITS;
+        self.first = true;
+        self.masses.fill(0);
+        self.counts.fill(0);
+    }
+
+    /// Shows the selector one sample of the pass. Weights are in [0, 1].
+    #[inline]
+    pub fn add(&mut self, weight: f64) {
+        let units = mass(weight);
+        if units == 0 {
+            return;
+        }
+        let key = weight.to_bits();
+        if self.bits < KEY_BITS && key >> self.bits != self.prefix {
+            return;
+        }
+        let digit = DIGIT.min(self.bits);
+        let bin = (key >> (self.bits - digit)) as usize & (BINS - 1);
+        self.masses[bin] += units;
+        self.counts[bin] += 1;
+    }
+
+    /// Ends a pass. `None` asks for another pass over the same samples.
+    pub fn finish_pass(&mut self) -> Option<Selection> {
+        if self.first {
+            self.total = self.masses.iter().sum();
+            self.first = false;
+        }
+        if self.total == 0 {
+            return Some(Selection { threshold: f64::INFINITY, count: 0, total: 0.0, selected: 0.0 });
+        }
+        // The set ends with the sample that carries the running sum beyond the wanted share.
+        let wanted = (self.total as f64 * self.fraction) as u64;
+        let wanted = wanted.min(self.total - 1);
+        let digit = DIGIT.min(self.bits);
+        let (mut held, mut count) = self.above;
+        let mut bin = BINS - 1;
+        loop {
+            let (next, many) = (held + self.masses[bin], count + self.counts[bin]);
+            if self.counts[bin] > 0 && (next > wanted || many >= self.maximum) {
+                break;
+            }
+            (held, count) = (next, many);
+            bin -= 1;
+        }
+        let (bin_mass, bin_count) = (self.masses[bin], self.counts[bin]);
+        self.above = (held, count);
+        self.prefix = if self.bits == KEY_BITS { bin as u64 } else { self.prefix << digit | bin as u64 };
+        self.bits -= digit;
+        self.masses.fill(0);
+        self.counts.fill(0);
+        (self.bits <= self.zero_bits).then(|| Selection {
+            threshold: f64::from_bits(self.prefix << self.bits),
+            count: count + bin_count,
+            total: self.total as f64 / UNITS,
+            selected: (held + bin_mass) as f64 / UNITS,
+        })
+    }
+}
+
+impl Default for Selector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn select_with(weights: &[f64], fraction: f64, maximum: Option<u64>, bits: u32) -> Selection {
+        let mut selector = Selector::new();
+        selector.start(fraction, maximum, bits);
+        loop {
+            weights.iter().for_each(|w| selector.add(*w));
+            if let Some(selection) = selector.finish_pass() {
+                return selection;
+            }
+        }
+    }
+
+    fn select(weights: &[f64], fraction: f64, maximum: Option<u64>) -> Selection {
+        select_with(weights, fraction, maximum, f64::MANTISSA_DIGITS)
+    }
+
+    /// The definition: sort descending, add until the sum exceeds the share.
+    fn by_sorting(weights: &[f64], fraction: f64) -> f64 {
+        let mut sorted: Vec<f64> = weights.iter().copied().filter(|w| mass(*w) > 0).collect();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        let total: u64 = sorted.iter().map(|w| mass(*w)).sum();
+        let wanted = ((total as f64 * fraction) as u64).min(total - 1);
+        let mut held = 0;
+        for w in sorted {
+            held += mass(w);
+            if held > wanted {
+                return w;
+            }
+        }
+        unreachable!("the last sample exceeds the share");
+    }
+
+    proptest! {
+        #[test]
+        fn equals_sorting(logs in prop::collection::vec(0.0..30.0_f64, 1..400), fraction in 0.5..0.9999_f64) {
+            let mut weights: Vec<f64> = logs.iter().map(|l| f64::from((-l).exp() as f32)).collect();
+            weights[0] = 1.0;
+            let selection = select(&weights, fraction, None);
+            let threshold = by_sorting(&weights, fraction);
+            prop_assert_eq!(selection.threshold, threshold);
+            prop_assert_eq!(selection.count, weights.iter().filter(|w| **w >= threshold).count() as u64);
+            prop_assert_eq!(select_with(&weights, fraction, None, f32::MANTISSA_DIGITS), selection);
+            weights.reverse();
+            prop_assert_eq!(select(&weights, fraction, None), selection);
+        }
+    }
+
+    #[test]
+    fn a_sharp_posterior_keeps_one() {
+        let selection = select(&[1e-6, 1.0, 1e-7], 0.999, None);
+        assert_eq!((selection.threshold, selection.count), (1.0, 1));
+    }
+
+    #[test]
+    fn ties_belong_to_the_set() {
+        assert_eq!(select(&[1.0; 10], 0.55, None).count, 10);
+    }
+
+    #[test]
+    fn the_maximum_stops_a_flat_posterior() {
+        let weights: Vec<f64> = (0..1000).map(|i| 1.0 - f64::from(i) * 1e-4).collect();
+        assert_eq!(select(&weights, 0.999, Some(17)).count, 17);
+    }
+
+    #[test]
+    fn nothing_has_no_mass() {
+        let selection = select(&[0.0, 1e-300], 0.999, None);
+        assert_eq!((selection.count, selection.total), (0, 0.0));
+    }
+}
