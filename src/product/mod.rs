@@ -1,5 +1,6 @@
-//! All matrix products of the E-step: two operations on rows of equal length.
+//! The arithmetic of the E-step's inner loops: matrix products, and slices of volumes.
 //!
+//! Products are two operations on rows of equal length:
 //! - [`dot`]: every row of one set times every row of another, summed over their length.
 //! - [`combine`]: linear combinations of rows.
 //!
@@ -14,9 +15,11 @@
 mod isa;
 mod kernel;
 mod scalar;
+mod slice;
 
 pub use isa::Isa;
 pub use scalar::Scalar;
+pub use slice::{Plane, Rows, Voxel, add_slice, read_slice};
 
 /// Values summed in one go before the result is added to the total of a [`dot`].
 /// Bounds the rounding error and keeps a tile's rows inside the caches.
