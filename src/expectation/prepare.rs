@@ -1,0 +1,171 @@
+//! From an image as read to the transforms that are compared and back-projected. Always in f64: the cost is
+//! small beside the comparison, and nothing downstream can be better than this.
+
+use num_complex::Complex;
+
+use crate::dataset::Assignment;
+use crate::dataset::Particle;
+use crate::error::Error;
+use crate::error::Result;
+use crate::fourier;
+use crate::fourier::Scratch;
+use crate::imaging::Ctf;
+use crate::imaging::mask::noise_image;
+use crate::imaging::random::Stream;
+use crate::imaging::shift;
+use crate::units;
+
+use super::group::Group;
+use super::task::Task;
+
+/// Purpose number of the noise outside masks, for the counter-based generator.
+const MASK_NOISE: u32 = 0x6d61_736b;
+
+/// One particle, ready to be compared. Pixels are those of its [`Group`].
+#[derive(Clone, Debug, Default)]
+pub struct Prepared {
+    /// Old offset, rounded to whole pixels and applied; the search starts there.
+    pub offset_pixels: [f64; 2],
+    /// Transform of the masked image (for comparisons and noise).
+    pub masked: Vec<Complex<f64>>,
+    /// Transform of the unmasked image (for the reconstruction).
+    pub unmasked: Vec<Complex<f64>>,
+    /// CTF times the group's scale; squared for premultiplied images (see [`Particle`]'s optics group).
+    pub ctf: Vec<f64>,
+    /// The zero frequency of all three.
+    pub masked_dc: f64,
+    pub unmasked_dc: f64,
+    pub ctf_dc: f64,
+    /// sum |F|^2 of the masked image per image shell 0..=box/2: the window's pixels, and all pixels beyond it.
+    pub power: Vec<f64>,
+    /// sum 1/sigma2 |F|^2 over the window, zero frequency excluded.
+    pub weighted_power: f64,
+    /// sum |F|^2 of the shells beyond the window.
+    pub high_power: f64,
+    /// Scale of the particle's micrograph group.
+    pub group_scale: f64,
+}
+
+/// Buffers for preparing images of one box; one per thread.
+pub struct Workspace {
+    image: Vec<f64>,
+    shifted: Vec<f64>,
+    noise: Vec<f64>,
+    half: Vec<Complex<f64>>,
+    ctf: Vec<f64>,
+    scratch: Scratch<f64>,
+}
+
+impl Workspace {
+    pub fn new(group: &Group) -> Self {
+        let pixels = group.box_pixels * group.box_pixels;
+        Self {
+            image: vec![0.0; pixels],
+            shifted: vec![0.0; pixels],
+            noise: vec![0.0; pixels],
+            half: vec![Complex::default(); group.fft.half_len()],
+            ctf: vec![0.0; group.window.len()],
+            scratch: group.fft.scratch(),
+        }
+    }
+}
+
+/// Smallest scale of a micrograph group that is used, and the largest that is believed.
+const SCALE_LIMITS: [f64; 2] = [0.001, 10_000.0];
+
+/// Prepares the particle with index `particle` of the data set, whose image is `pixels`.
+pub fn prepare(
+    task: &Task<'_>,
+    group: &Group,
+    particle: u32,
+    pixels: &[f32],
+    work: &mut Workspace,
+    out: &mut Prepared,
+) -> Result<()> {
+    let record: &Particle = &task.dataset.particles[particle as usize];
+    let before: &Assignment = &task.assignments[particle as usize];
+    let n = group.box_pixels;
+    let gain = if task.options.norm_correction { task.model.average_norm / before.norm_correction } else { 1.0 };
+    for (value, pixel) in work.image.iter_mut().zip(pixels) {
+        *value = gain * f64::from(*pixel);
+    }
+    let offset = group.pixels(before.offset_angstrom).map(units::round_half_away);
+    shift::shift_whole_pixels(&work.image, n, offset[0], offset[1], &mut work.shifted);
+    out.offset_pixels = offset.map(|o| o as f64);
+
+    group.fft.forward(&work.shifted, &mut work.half, &mut work.scratch);
+    out.unmasked_dc = pick(group, &work.half, &mut out.unmasked);
+
+    if task.options.zero_mask {
+        group.mask.fill_with_mean(&mut work.shifted);
+    } else {
+        let key = task.dataset.image_key(particle as usize);
+        let mut stream = Stream::new(task.options.seed ^ (u64::from(task.iteration) << 32), MASK_NOISE, key);
+        let sigma2 = |s: usize| group.inverse_sigma2.get(s).filter(|v| **v > 0.0).map_or(0.0, |v| 1.0 / v);
+        noise_image(&group.fft, sigma2, &mut stream, &mut work.half, &mut work.noise, &mut work.scratch);
+        group.mask.fill_with(&mut work.shifted, &work.noise);
+    }
+    group.fft.forward(&work.shifted, &mut work.half, &mut work.scratch);
+    out.masked_dc = pick(group, &work.half, &mut out.masked);
+    measure(group, &work.half, out);
+
+    out.group_scale = 1.0;
+    if task.options.scale_correction {
+        let scale = task.model.groups[record.group as usize].scale;
+        if !(scale <= SCALE_LIMITS[1]) {
+            return Err(Error::internal(format!("the scale of group {} became {scale}", record.group + 1)));
+        }
+        out.group_scale = scale.max(SCALE_LIMITS[0]);
+    }
+    fill_ctf(task, group, record, work, out)
+}
+
+fn fill_ctf(task: &Task<'_>, group: &Group, record: &Particle, work: &mut Workspace, out: &mut Prepared) -> Result<()> {
+    let optics = &task.dataset.optics[group.optics];
+    match task.options.ctf.filter(|_| !optics.ctf_corrected) {
+        Some(options) => {
+            let ctf = Ctf::new(optics, &record.ctf, options)?;
+            ctf.fill(&group.window.kx, &group.window.ky, group.gamma_offsets.as_deref(), &mut work.ctf);
+            if optics.ctf_premultiplied {
+                work.ctf.iter_mut().for_each(|c| *c *= *c);
+            }
+        }
+        None => work.ctf.fill(1.0),
+    }
+    out.ctf.clear();
+    out.ctf.extend(group.in_window.iter().map(|i| work.ctf[*i as usize] * out.group_scale));
+    out.ctf_dc = work.ctf[group.window.dc()] * out.group_scale;
+    Ok(())
+}
+
+/// Picks the product's pixels from a half transform, centred and corrected; returns the zero frequency.
+fn pick(group: &Group, half: &[Complex<f64>], out: &mut Vec<Complex<f64>>) -> f64 {
+    let n = group.box_pixels;
+    out.clear();
+    out.extend(group.in_window.iter().map(|&i| {
+        let i = i as usize;
+        let parity = (i32::from(group.window.kx[i]) + i32::from(group.window.ky[i])) & 1;
+        let value = half[group.window.index_in_half(i, n)] * if parity == 0 { 1.0 } else { -1.0 };
+        group.correction.as_ref().map_or(value, |c| value * c[i])
+    }));
+    half[0].re
+}
+
+/// Power of the masked image per shell, inside and beyond the window.
+fn measure(group: &Group, half: &[Complex<f64>], out: &mut Prepared) {
+    let n = group.box_pixels;
+    let list = &group.window;
+    out.power = fourier::half_plane_sums(half, n);
+    let last = group.size / 2;
+    out.high_power = out.power[last + 1..].iter().sum();
+    out.power[..=last].fill(0.0);
+    out.weighted_power = 0.0;
+    for i in 0..list.len() {
+        let shell = usize::from(list.shell[i]);
+        let power = half[list.index_in_half(i, n)].norm_sqr();
+        out.power[shell] += power;
+        if i != list.dc() {
+            out.weighted_power += group.inverse_sigma2[shell] * power;
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What an expectation step is asked to do.
+
+use crate::dataset::Assignment;
+use crate::dataset::Dataset;
+use crate::imaging::CtfOptions;
+use crate::model::HalfModel;
+use crate::sampling::LocalPrior;
+use crate::sampling::Orientations;
+use crate::sampling::Translations;
+
+/// How two images are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// Squared differences weighted by the noise: a posterior over poses.
+    Likelihood,
+    /// Normalised cross-correlation, best pose only: for references that are not on the absolute grey scale.
+    CrossCorrelation,
+}
+
+/// Choices that hold for all iterations of a job.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Diameter of the circular mask.
+    pub diameter_angstrom: f64,
+    pub mask_edge_pixels: f64,
+    /// Fill the outside of the mask with its mean instead of noise.
+    pub zero_mask: bool,
+    /// `None`: images are compared without a CTF.
+    pub ctf: Option<CtfOptions>,
+    pub norm_correction: bool,
+    pub scale_correction: bool,
+    /// Share of the posterior that is kept in either pass (0.999).
+    pub adaptive_fraction: f64,
+    /// Most significant coarse samples of a particle.
+    pub max_significant: Option<u64>,
+    pub padding: f64,
+    pub seed: u64,
+    /// Reproduce RELION's accidents; for comparisons with its numbers.
+    pub parity: bool,
+}
+
+/// One expectation step over the particles of one half set.
+pub struct Task<'a> {
+    pub dataset: &'a Dataset,
+    /// The half's particles, as indices into the data set, in canonical order.
+    pub particles: &'a [u32],
+    /// What the previous iteration found, for all particles of the data set.
+    pub assignments: &'a [Assignment],
+    pub model: &'a HalfModel,
+    pub orientations: &'a Orientations,
+    pub translations: &'a Translations,
+    /// Local searches: where to look for each particle. `None`: everywhere.
+    pub local: Option<&'a LocalPrior>,
+    pub options: &'a Options,
+    pub comparison: Comparison,
+    /// Window of the fine pass, in shells of the model box, even.
+    pub current_size: usize,
+    /// Window of the coarse pass; at most `current_size`.
+    pub coarse_size: usize,
+    /// Iteration 1 of a classification from one reference: the only class a particle may see (0-based).
+    pub only_class: Option<&'a [u32]>,
+    pub iteration: u32,
+}
+
+impl Task<'_> {
+    pub fn box_pixels(&self) -> usize {
+        self.model.classes[0].map.box_pixels
+    }
+
+    pub fn pixel_size_angstrom(&self) -> f64 {
+        self.model.classes[0].map.pixel_size_angstrom
+    }
+}
+
+/// What an expectation step found out.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub sums: super::Sums,
+    /// Parallel to [`Task::particles`].
+    pub assignments: Vec<Assignment>,
+    /// Largest number of coarse samples kept for any particle, and the number of coarse samples there were.
+    pub most_significant: usize,
+    pub coarse_samples: usize,
+}
