@@ -42,6 +42,9 @@ pub struct Prepared {
     pub weighted_power: f64,
     /// sum |F|^2 of the shells beyond the window.
     pub high_power: f64,
+    /// sum |F|^2 of the masked image over all stored pixels of the square window, the zero frequency and both
+    /// halves of the column kx = 0 included: what RELION normalises correlations by.
+    pub stored_power: f64,
     /// Scale of the particle's micrograph group.
     pub group_scale: f64,
 }
@@ -99,7 +102,7 @@ pub fn prepare(
     if task.options.zero_mask {
         group.mask.fill_with_mean(&mut work.shifted);
     } else {
-        let key = task.dataset.image_key(particle as usize);
+        let key = u64::from(record.image.stack) << 32 | u64::from(record.image.index);
         let mut stream = Stream::new(task.options.seed ^ (u64::from(task.iteration) << 32), MASK_NOISE, key);
         let sigma2 = |s: usize| group.inverse_sigma2.get(s).filter(|v| **v > 0.0).map_or(0.0, |v| 1.0 / v);
         noise_image(&group.fft, sigma2, &mut stream, &mut work.half, &mut work.noise, &mut work.scratch);
@@ -112,7 +115,7 @@ pub fn prepare(
     out.group_scale = 1.0;
     if task.options.scale_correction {
         let scale = task.model.groups[record.group as usize].scale;
-        if !(scale <= SCALE_LIMITS[1]) {
+        if scale.is_nan() || scale > SCALE_LIMITS[1] {
             return Err(Error::internal(format!("the scale of group {} became {scale}", record.group + 1)));
         }
         out.group_scale = scale.max(SCALE_LIMITS[0]);
@@ -160,6 +163,14 @@ fn measure(group: &Group, half: &[Complex<f64>], out: &mut Prepared) {
     out.high_power = out.power[last + 1..].iter().sum();
     out.power[..=last].fill(0.0);
     out.weighted_power = 0.0;
+    let reach = (group.size / 2) as i32;
+    out.stored_power = (1 - reach..=reach)
+        .flat_map(|ky| {
+            let row = fourier::frequency_index(ky, n) * (n / 2 + 1);
+            &half[row..=row + reach as usize]
+        })
+        .map(|f| f.norm_sqr())
+        .sum();
     for i in 0..list.len() {
         let shell = usize::from(list.shell[i]);
         let power = half[list.index_in_half(i, n)].norm_sqr();

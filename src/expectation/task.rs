@@ -4,6 +4,7 @@ use crate::dataset::Assignment;
 use crate::dataset::Dataset;
 use crate::imaging::CtfOptions;
 use crate::model::HalfModel;
+
 use crate::sampling::LocalPrior;
 use crate::sampling::Orientations;
 use crate::sampling::Translations;
@@ -50,7 +51,7 @@ pub struct Task<'a> {
     pub orientations: &'a Orientations,
     pub translations: &'a Translations,
     /// Local searches: where to look for each particle. `None`: everywhere.
-    pub local: Option<&'a LocalPrior>,
+    pub local: Option<&'a LocalPrior<'a>>,
     pub options: &'a Options,
     pub comparison: Comparison,
     /// Window of the fine pass, in shells of the model box, even.
@@ -81,4 +82,6 @@ pub struct Outcome {
     /// Largest number of coarse samples kept for any particle, and the number of coarse samples there were.
     pub most_significant: usize,
     pub coarse_samples: usize,
+    /// Power spectrum of each class's reference (mean |F|^2 / 2 per shell), as projected.
+    pub reference_power: Vec<Vec<f64>>,
 }

@@ -64,6 +64,13 @@ impl Geometry {
         units::round_half_away((square as f64).sqrt() / self.padding) as usize
     }
 
+    /// Whether the point of pixel (kx, ky) lies in the sphere; the same answer in every pose.
+    pub fn holds(&self, inverse: &Matrix3, kx: i16, ky: i16) -> bool {
+        let mut held = false;
+        self.for_each_cell(inverse, &[kx], &[ky], |_, _| held = true);
+        held
+    }
+
     /// Calls `visit(i, cell)` for every pixel (kx, ky) whose point lies in the sphere.
     ///
     /// `inverse` takes image frequencies (in image pixels) to frequencies of the unpadded volume.
