@@ -31,7 +31,9 @@ macro_rules! plain {
         unsafe impl Plain for $t {}
     )* };
 }
-plain!(u8, u16, u32, u64, i16, i32, i64, f32, f64, Complex<f32>, Complex<f64>, AtomicU32, AtomicU64, AtomicI64);
+plain!(u8, u16, u32, u64, i16, i32, i64, f32, f64, AtomicU32, AtomicU64, AtomicI64);
+// SAFETY: two plain numbers, without padding.
+unsafe impl<T: Plain> Plain for Complex<T> {}
 // SAFETY: an array of plain values is plain.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 

@@ -27,10 +27,14 @@ pub struct Group {
     pub ky: Vec<i16>,
     /// Shell of each pixel, in the image.
     pub shell: Vec<u16>,
+    /// 1/sigma2 of each pixel.
+    pub noise_weight: Vec<f64>,
     /// Leading pixels used in the coarse pass.
     pub coarse_count: usize,
     /// 1/sigma2 per image shell 0..=box/2; 0 where the noise is unknown.
     pub inverse_sigma2: Vec<f64>,
+    /// Largest of them.
+    pub strongest_weight: f64,
     /// Shell of the model for each image shell 0..=box/2 (may exceed the model's last shell).
     pub model_shell: Vec<usize>,
     /// The whole window with the pixels outside the circle, for sums over the image alone.
@@ -90,10 +94,12 @@ impl Group {
             pixel_size_angstrom: group.pixel_size_angstrom,
             scale,
             size,
+            noise_weight: shell.iter().map(|s| inverse_sigma2[usize::from(*s)]).collect(),
             kx,
             ky,
             shell,
             coarse_count,
+            strongest_weight: inverse_sigma2.iter().copied().fold(0.0, f64::max),
             inverse_sigma2,
             model_shell,
             correction,

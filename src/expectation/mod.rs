@@ -1,13 +1,16 @@
 //! Images x poses -> weighted sums.
 //!
-//! [`reference`] is the definition of right.
+//! [`reference`] is the definition of right; [`products`] is the engine, tested against it.
 
 mod group;
 mod prepare;
 mod prior;
+pub mod products;
 pub mod reference;
+mod scalar;
 mod sums;
 mod task;
 
+pub use scalar::Scalar;
 pub use sums::{ClassSums, Sums};
 pub use task::{Comparison, Options, Outcome, Task};

@@ -68,7 +68,7 @@ pub fn expect(task: &Task<'_>, read: &ReadImage<'_>) -> Result<Outcome> {
     sums.particle_count = task.particles.len();
     let coarse_samples = task.model.classes.len() * task.orientations.count() * task.translations.count();
     let reference_power = projectors.into_iter().map(|p| p.power).collect();
-    Ok(Outcome { sums, assignments, most_significant, coarse_samples, reference_power })
+    Ok(Outcome { sums, assignments, most_significant, coarse_samples, reference_power, set_aside: Vec::new() })
 }
 
 impl Search<'_> {

@@ -52,6 +52,8 @@ pub struct Task<'a> {
     pub translations: &'a Translations,
     /// Local searches: where to look for each particle. `None`: everywhere.
     pub local: Option<&'a LocalPrior<'a>>,
+    /// Local searches: most poses that any particle's search may list.
+    pub longest_list: usize,
     pub options: &'a Options,
     pub comparison: Comparison,
     /// Window of the fine pass, in shells of the model box, even.
@@ -84,4 +86,6 @@ pub struct Outcome {
     pub coarse_samples: usize,
     /// Power spectrum of each class's reference (mean |F|^2 / 2 per shell), as projected.
     pub reference_power: Vec<Vec<f64>>,
+    /// Particles that were left out, and why.
+    pub set_aside: Vec<(u32, String)>,
 }

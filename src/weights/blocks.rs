@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::error::Error;
 use crate::error::Result;
 
 /// Values of one block: 8 orientation children (outer) times 4 translation children (inner).
@@ -63,26 +64,35 @@ impl<'f, C: Cell> Blocks<'f, C> {
         self.subscripts.len()
     }
 
-    /// Fills the blocks of particle `p`; particles come in order. Returns false, and leaves `p` without
-    /// blocks, when they do not fit.
-    pub fn fill(&mut self, p: usize, subscripts: impl Iterator<Item = u32>) -> Result<bool> {
-        let start = self.starts[p] as usize;
-        let mut end = start;
-        let mut last = None;
-        for subscript in subscripts {
-            if end == self.subscripts.len() {
-                self.starts[p + 1] = start as u32;
-                return Ok(false);
-            }
-            if last.is_some_and(|last| last >= subscript) {
-                return Err(crate::error::Error::internal("subscripts of a particle must ascend"));
-            }
-            last = Some(subscript);
-            self.subscripts[end] = subscript;
-            end += 1;
+    /// Gives a block to every sample: `samples` are (particle, subscript), the subscripts of one particle ascending,
+    /// particles in any order. `places[i]` becomes the block of sample i.
+    ///
+    /// Fails when there are more samples than blocks, or subscripts out of order: defects of the caller.
+    pub fn assign(&mut self, samples: impl Iterator<Item = (usize, u32)> + Clone, places: &mut [u32]) -> Result<()> {
+        self.starts.fill(0);
+        for (particle, _) in samples.clone() {
+            self.starts[particle + 1] += 1;
         }
-        self.starts[p + 1] = end as u32;
-        Ok(true)
+        for p in 1..self.starts.len() {
+            self.starts[p] += self.starts[p - 1];
+        }
+        if self.starts[self.starts.len() - 1] as usize > self.capacity() {
+            return Err(Error::internal("more samples than blocks of weights"));
+        }
+        // While samples are dealt out, starts[p] is the next free block of particle p.
+        for (i, (particle, subscript)) in samples.enumerate() {
+            let place = self.starts[particle];
+            self.subscripts[place as usize] = subscript;
+            places[i] = place;
+            self.starts[particle] += 1;
+        }
+        self.starts.rotate_right(1);
+        self.starts[0] = 0;
+        let ascending = |p: usize| self.subscripts[self.range(p)].is_sorted_by(|a, b| a < b);
+        if !(0..self.starts.len() - 1).all(ascending) {
+            return Err(Error::internal("subscripts of a particle must ascend"));
+        }
+        Ok(())
     }
 
     /// Block numbers of particle `p`.
@@ -107,32 +117,24 @@ mod tests {
 
     #[test]
     fn particles_own_consecutive_blocks() {
-        let (mut starts, mut subscripts) = ([0; 4], [0; 5]);
+        let (mut starts, mut subscripts, mut places) = ([0; 4], [0; 5], [0; 5]);
         let values: Vec<AtomicU32> = (0..5 * BLOCK).map(|_| AtomicU32::new(0)).collect();
         let mut blocks = Blocks::new(&mut starts, &mut subscripts, &values);
-        assert!(blocks.fill(0, [3, 9].into_iter()).unwrap());
-        assert!(blocks.fill(1, [].into_iter()).unwrap());
-        assert!(blocks.fill(2, [1, 2, 4].into_iter()).unwrap());
+        let samples = [(2, 1), (0, 3), (2, 2), (0, 9), (2, 4)];
+        blocks.assign(samples.into_iter(), &mut places).unwrap();
         assert_eq!((blocks.range(0), blocks.range(1), blocks.range(2)), (0..2, 2..2, 2..5));
+        assert_eq!(places, [2, 0, 3, 1, 4]);
         assert_eq!(blocks.subscript(4), 4);
         blocks.values(4)[31].put(0.25);
         assert_eq!(blocks.values(4)[31].get(), 0.25);
     }
 
     #[test]
-    fn what_does_not_fit_is_left_out_whole() {
-        let (mut starts, mut subscripts) = ([0; 3], [0; 2]);
+    fn defects_of_the_caller_are_reported() {
+        let (mut starts, mut subscripts, mut places) = ([0; 2], [0; 2], [0; 3]);
         let values: Vec<AtomicU64> = (0..2 * BLOCK).map(|_| AtomicU64::new(0)).collect();
         let mut blocks = Blocks::new(&mut starts, &mut subscripts, &values);
-        assert!(blocks.fill(0, [7].into_iter()).unwrap());
-        assert!(!blocks.fill(1, [1, 2].into_iter()).unwrap());
-        assert_eq!(blocks.range(1), 1..1);
-    }
-
-    #[test]
-    fn subscripts_out_of_order_are_a_defect() {
-        let (mut starts, mut subscripts) = ([0; 2], [0; 2]);
-        let values: Vec<AtomicU32> = (0..2 * BLOCK).map(|_| AtomicU32::new(0)).collect();
-        assert!(Blocks::new(&mut starts, &mut subscripts, &values).fill(0, [7, 7].into_iter()).is_err());
+        assert!(blocks.assign([(0, 7), (0, 7)].into_iter(), &mut places).is_err());
+        assert!(blocks.assign([(0, 1), (0, 2), (0, 3)].into_iter(), &mut places).is_err());
     }
 }

@@ -1,0 +1,235 @@
+//! What the phases of one batch share, and what is known about each of its particles.
+
+use num_complex::Complex;
+
+use crate::arena::Frame;
+use crate::error::Result;
+use crate::expectation::group::Group;
+use crate::expectation::prepare::{Prepared, Workspace};
+use crate::expectation::scalar::Scalar;
+use crate::expectation::task::Task;
+use crate::imaging::Geometry;
+use crate::product::{Isa, Plane, Rows};
+use crate::rotation::Matrix3;
+use crate::weights::Selector;
+
+use super::shape::{self, Lane, PANEL, Shape, TILE};
+
+/// Read-only things of one optics group.
+pub struct Context<'a, T: Scalar> {
+    pub task: &'a Task<'a>,
+    pub group: &'a Group,
+    pub geometry: &'a Geometry,
+    pub shape: Shape,
+    pub isa: Isa,
+    pub block_particles: usize,
+    pub references: &'a [&'a [Complex<T>]],
+    pub kx: &'a [f64],
+    pub ky: &'a [f64],
+    pub phases: &'a [T],
+    pub step_phases: &'a [T],
+    pub log_directions: &'a [T],
+    /// First and one-past-last pixel of every shell.
+    pub shell_ranges: &'a [std::ops::Range<usize>],
+}
+
+impl<'a, T: Scalar> Context<'a, T> {
+    pub fn orientations(&self) -> usize {
+        self.task.orientations.count()
+    }
+
+    /// Class and orientation of a pose.
+    pub fn split(&self, pose: u32) -> (usize, usize) {
+        let count = self.orientations();
+        (pose as usize / count, pose as usize % count)
+    }
+
+    pub fn rows(&self) -> Rows<'a> {
+        Rows { starts: self.geometry.rows.starts(), edge: self.geometry.rows.edge() }
+    }
+
+    /// The plane of a rotation over the first `count` pixels.
+    pub fn plane(&self, rotation: &Matrix3, count: usize) -> Plane<'a> {
+        let m = self.group.scale.inverse(rotation).0;
+        let padding = self.geometry.padding;
+        let column = |c: usize| [m[0][c] * padding, m[1][c] * padding, m[2][c] * padding];
+        Plane { columns: [column(0), column(1)], kx: &self.kx[..count], ky: &self.ky[..count] }
+    }
+
+    /// The zero frequency of a class's reference.
+    pub fn reference_dc(&self, class: usize) -> f64 {
+        let origin = self.geometry.rows.index(0, 0, 0).expect("the origin is stored");
+        product_f64(self.references[class][origin].re)
+    }
+
+    pub fn pixel_phases(&self, translation: usize) -> &'a [T] {
+        let row = self.shape.row::<T>();
+        &self.phases[translation * row..][..row]
+    }
+}
+
+/// A scalar as f64.
+#[inline(always)]
+pub fn product_f64<T: Scalar>(x: T) -> f64 {
+    crate::product::Scalar::to_f64(x)
+}
+
+/// An f64 as a scalar.
+#[inline(always)]
+pub fn scalar<T: Scalar>(x: f64) -> T {
+    <T as crate::product::Scalar>::from_f64(x)
+}
+
+/// One thread's buffers: arena memory of its lane, and host memory made once per optics group.
+pub struct Worker<'f, T> {
+    pub lane: Lane<'f, T>,
+    pub number: usize,
+    pub workspace: Workspace,
+    pub prepared: Prepared,
+    pub pixels: Vec<f32>,
+    pub selector: Selector,
+    pub near: Vec<(u32, f64)>,
+    pub matrices: Vec<Matrix3>,
+}
+
+impl<'f, T: Scalar> Worker<'f, T> {
+    pub fn new(frame: &mut Frame<'f>, number: usize, group: &Group, shape: &Shape) -> Result<Self> {
+        Ok(Self {
+            lane: shape::lane(frame, shape)?,
+            number,
+            workspace: Workspace::new(group),
+            prepared: Prepared::default(),
+            pixels: vec![0.0; group.box_pixels * group.box_pixels],
+            selector: Selector::new(),
+            near: Vec::with_capacity(shape.poses.min(4096)),
+            matrices: Vec::with_capacity(shape.turns.max(PANEL)),
+        })
+    }
+}
+
+/// What is known about one particle of the batch, filled phase by phase.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// Index into the data set; position among the task's particles.
+    pub index: u32,
+    pub position: usize,
+    /// Why the particle is left out, if it is.
+    pub set_aside: Option<String>,
+    pub offset_pixels: [f64; 2],
+    pub group_scale: f64,
+    pub masked_dc: f64,
+    pub unmasked_dc: f64,
+    pub ctf_dc: f64,
+    pub power: Vec<f64>,
+    /// Part of the squared difference that no pose changes.
+    pub constant: f64,
+    /// sum |F|^2 over the pixels, for correlations.
+    pub correlation_power: f64,
+    /// Log of the sum of all priors of the fine search.
+    pub log_prior_sum: f64,
+    /// Number of listed poses.
+    pub listed: usize,
+    pub coarse_kept: usize,
+    pub min_energy: f64,
+    pub threshold: f64,
+    pub total: f64,
+    /// Best sample: position in the list of poses, translation, child.
+    pub best: Option<(u32, u32, u32)>,
+    /// The same with the pose itself.
+    pub best_pose: Option<(u32, u32, u32)>,
+    /// Premultiplied images: sum of CTF^2 over the pixels of each shell.
+    pub ctf2: Vec<f64>,
+    /// Posterior mass per class, and the expected squared offset.
+    pub mass: Vec<f64>,
+    pub offset2: f64,
+    /// Per-shell sums, in units of 2^-24.
+    pub cross: Vec<i64>,
+    pub own: Vec<i64>,
+    pub resolved: [i64; 2],
+}
+
+impl Record {
+    pub fn start(&mut self, index: u32, position: usize, shape: &Shape) {
+        self.index = index;
+        self.position = position;
+        self.set_aside = None;
+        self.listed = 0;
+        self.coarse_kept = 0;
+        self.min_energy = f64::INFINITY;
+        self.total = 0.0;
+        self.best = None;
+        self.best_pose = None;
+        self.ctf2.clear();
+        self.offset2 = 0.0;
+        self.resolved = [0; 2];
+        self.mass.clear();
+        self.mass.resize(shape.classes, 0.0);
+        self.cross.clear();
+        self.cross.resize(shape.shells, 0);
+        self.own.clear();
+        self.own.resize(shape.shells, 0);
+    }
+
+    pub fn is_used(&self) -> bool {
+        self.set_aside.is_none()
+    }
+}
+
+/// out = a * b over interleaved complex rows; the rest of `out` is left alone.
+#[inline]
+pub fn multiply<T: Scalar>(a: &[T], b: &[T], out: &mut [T]) {
+    for ((a, b), o) in a.chunks_exact(2).zip(b.chunks_exact(2)).zip(out.chunks_exact_mut(2)) {
+        let (re, im) = (a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]);
+        o[0] = re;
+        o[1] = im;
+    }
+}
+
+/// out = a * conj(b) over interleaved complex rows.
+#[inline]
+pub fn multiply_conjugate<T: Scalar>(a: &[T], b: &[T], out: &mut [T]) {
+    for ((a, b), o) in a.chunks_exact(2).zip(b.chunks_exact(2)).zip(out.chunks_exact_mut(2)) {
+        let (re, im) = (a[0] * b[0] + a[1] * b[1], a[1] * b[0] - a[0] * b[1]);
+        o[0] = re;
+        o[1] = im;
+    }
+}
+
+/// out += a * b over interleaved complex rows.
+#[inline]
+pub fn multiply_add<T: Scalar>(a: &[T], b: &[T], out: &mut [T]) {
+    for ((a, b), o) in a.chunks_exact(2).zip(b.chunks_exact(2)).zip(out.chunks_exact_mut(2)) {
+        let (re, im) = (a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]);
+        o[0] += re;
+        o[1] += im;
+    }
+}
+
+/// |a|^2 of an interleaved complex row.
+#[inline]
+pub fn squares<T: Scalar>(a: &[T], out: &mut [T]) {
+    for (a, o) in a.chunks_exact(2).zip(out) {
+        *o = a[0] * a[0] + a[1] * a[1];
+    }
+}
+
+/// References to up to [`TILE`] rows.
+pub struct Tile<'t, T> {
+    rows: [&'t [T]; TILE],
+    len: usize,
+}
+
+impl<'t, T> Tile<'t, T> {
+    pub fn new() -> Self {
+        Self { rows: [&[]; TILE], len: 0 }
+    }
+
+    pub fn push(&mut self, row: &'t [T]) {
+        self.rows[self.len] = row;
+        self.len += 1;
+    }
+
+    pub fn rows(&self) -> &[&'t [T]] {
+        &self.rows[..self.len]
+    }
+}

@@ -1,0 +1,113 @@
+//! Batch phase 1: images are read and prepared, and multiplied by what the products need.
+
+use crate::error::Result;
+use crate::expectation::prepare;
+use crate::expectation::prior::OffsetPrior;
+use crate::expectation::scalar::Scalar;
+use crate::expectation::task::Comparison;
+
+use super::batch::{Context, Record, Worker, scalar};
+
+/// The rows of one particle.
+pub struct ParticleRows<'r, T> {
+    pub masked: &'r mut [T],
+    pub unmasked: &'r mut [T],
+    pub power: &'r mut [T],
+    pub weight: &'r mut [T],
+    pub log_offsets: &'r mut [T],
+}
+
+/// Largest coefficients that the integer sums are scaled for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub data: f64,
+    pub weight: f64,
+}
+
+/// Prepares the particle of `record`, whose pixels are in `worker.pixels`.
+pub fn load<T: Scalar>(
+    context: &Context<'_, T>,
+    limits: Limits,
+    record: &mut Record,
+    worker: &mut Worker<'_, T>,
+    rows: ParticleRows<'_, T>,
+) -> Result<()> {
+    let (task, group) = (context.task, context.group);
+    if let Some(at) = worker.pixels.iter().position(|v| !v.is_finite()) {
+        record.set_aside = Some(format!(
+            "the image holds {} at pixel ({}, {})",
+            worker.pixels[at],
+            at % group.box_pixels,
+            at / group.box_pixels
+        ));
+        return Ok(());
+    }
+    let prepared = &mut worker.prepared;
+    prepare::prepare(task, group, record.index, &worker.pixels, &mut worker.workspace, prepared)?;
+    let premultiplied = task.dataset.optics[group.optics].ctf_premultiplied;
+    let weigh = task.comparison == Comparison::Likelihood;
+    let mut inside = 0.0;
+    let mut largest = [0.0_f64; 2];
+    record.correlation_power = 0.0;
+    for i in 0..group.count() {
+        let (c, v) = (prepared.ctf[i], group.noise_weight[i]);
+        let in_products = if weigh { v } else { 1.0 };
+        let masked = prepared.masked[i] * (in_products * c);
+        rows.masked[2 * i] = scalar(masked.re);
+        rows.masked[2 * i + 1] = scalar(masked.im);
+        rows.power[i] = scalar(in_products * c * c);
+        let data_factor = if premultiplied { prepared.group_scale } else { c };
+        let unmasked = prepared.unmasked[i] * (v * data_factor);
+        rows.unmasked[2 * i] = scalar(unmasked.re);
+        rows.unmasked[2 * i + 1] = scalar(unmasked.im);
+        let weight = v * if premultiplied { c * prepared.group_scale } else { c * c };
+        rows.weight[i] = scalar(weight);
+        inside += v * prepared.masked[i].norm_sqr();
+        record.correlation_power += prepared.masked[i].norm_sqr();
+        largest = [largest[0].max(unmasked.norm_sqr()), largest[1].max(weight)];
+    }
+    if premultiplied {
+        record.ctf2.resize(context.shape.shells, 0.0);
+        for (shell, c) in group.shell.iter().zip(&prepared.ctf) {
+            record.ctf2[usize::from(*shell)] += c;
+        }
+    }
+    if largest[0].sqrt() > limits.data || largest[1] > limits.weight || prepared.weighted_power == 0.0 {
+        let cause = if prepared.weighted_power == 0.0 {
+            "the image has no signal and no noise".to_owned()
+        } else {
+            format!("the image is {:.0} times stronger than the noise model allows", largest[0].sqrt() / limits.data * 4096.0)
+        };
+        record.set_aside = Some(cause);
+        return Ok(());
+    }
+    let beyond: f64 = prepared.power[group.size / 2 + 1..]
+        .iter()
+        .zip(&group.inverse_sigma2[group.size / 2 + 1..])
+        .map(|(p, v)| p * v)
+        .sum();
+    debug_assert!(inside <= prepared.weighted_power * (1.0 + 1e-9));
+    record.constant = 0.5 * (prepared.weighted_power + beyond);
+    record.offset_pixels = prepared.offset_pixels;
+    record.group_scale = prepared.group_scale;
+    (record.masked_dc, record.unmasked_dc, record.ctf_dc) = (prepared.masked_dc, prepared.unmasked_dc, prepared.ctf_dc);
+    record.power.clone_from(&prepared.power);
+
+    let list = task.translations;
+    let prior = OffsetPrior::new(task, group, record.index, prepared.offset_pixels);
+    let (coarse, fine) = rows.log_offsets.split_at_mut(list.count());
+    let mut sum = 0.0;
+    for t in 0..list.count() {
+        let parent = prior.coarse(list, t);
+        coarse[t] = scalar(parent.ln());
+        for step in 0..list.child_count() {
+            let density = parent * prior.child_ratio(list, t, step);
+            sum += density;
+            fine[t * list.child_count() + step] = scalar(density.ln());
+        }
+    }
+    // Orientation priors sum to 1 over the list; a global prior is per direction, shared by its psis.
+    let psis = if context.shape.local { 1.0 } else { task.orientations.psi_count() as f64 };
+    record.log_prior_sum = (sum * psis * context.shape.turns as f64).ln();
+    Ok(())
+}

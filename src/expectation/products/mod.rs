@@ -1,0 +1,21 @@
+//! The product engine: the expectation step as matrix products, batch after batch.
+//!
+//! The unit is the block: `block_particles` particles, consecutive in canonical order, of one optics group.
+//! Floating-point sums over particles happen inside a block only; between blocks, orientations and threads only
+//! integers are added. Results therefore do not depend on the number of threads, on the number of blocks in a
+//! batch, or on how much memory the weights have.
+
+mod batch;
+mod coarse;
+mod engine;
+mod fine;
+mod load;
+mod maximise;
+mod pairs;
+mod parallel;
+mod posterior;
+mod result;
+mod shape;
+
+pub use engine::{Config, expect};
+pub use shape::Shape;

@@ -1,0 +1,168 @@
+//! Batch phase 3: (coarse sample, particle) pairs in the order of their poses, in chunks that fit the weights.
+
+use crate::error::Result;
+use crate::expectation::scalar::Scalar;
+use crate::weights::Blocks;
+
+use super::batch::{Context, Record};
+use super::shape::Pair;
+
+/// The bits `start..start + count` of a map, `count` at most 64.
+#[inline]
+fn bits(map: &[u64], start: usize, count: usize) -> u64 {
+    let (word, shift) = (start / 64, start % 64);
+    let mut value = map[word] >> shift;
+    if shift + count > 64 {
+        value |= map[word + 1] << (64 - shift);
+    }
+    if count < 64 { value & ((1 << count) - 1) } else { value }
+}
+
+/// Calls `visit(t)` for every set bit of `map[start..start + count]`.
+#[inline]
+fn for_each_bit(map: &[u64], start: usize, count: usize, mut visit: impl FnMut(usize)) {
+    for part in (0..count).step_by(64) {
+        let mut value = bits(map, start + part, 64.min(count - part));
+        while value != 0 {
+            visit(part + value.trailing_zeros() as usize);
+            value &= value - 1;
+        }
+    }
+}
+
+/// Where the pairs come from, and how far they have been taken.
+pub struct Source {
+    /// Non-empty chunks taken so far.
+    taken: usize,
+    /// Next pose (global search) or next pair of the sorted list (local search).
+    next: usize,
+    /// Pairs of the sorted list.
+    listed: usize,
+    local: bool,
+}
+
+impl Source {
+    /// Starts over. Local searches: `pairs` was filled by [`sort_local`] with `listed` pairs.
+    pub fn new(local: bool, listed: usize) -> Self {
+        Self { taken: 0, next: 0, listed, local }
+    }
+
+    /// Whether one chunk held everything (or there was nothing).
+    pub fn took_all_at_once(&self) -> bool {
+        self.taken <= 1
+    }
+
+    /// The next pairs, at most as many as there are blocks, poses never split. Empty at the end.
+    pub fn take<T: Scalar>(
+        &mut self,
+        context: &Context<'_, T>,
+        records: &[Record],
+        significant: &[u64],
+        pairs: &mut [Pair],
+    ) -> std::ops::Range<usize> {
+        let range = self.next_range(context, records, significant, pairs);
+        self.taken += usize::from(!range.is_empty());
+        range
+    }
+
+    fn next_range<T: Scalar>(
+        &mut self,
+        context: &Context<'_, T>,
+        records: &[Record],
+        significant: &[u64],
+        pairs: &mut [Pair],
+    ) -> std::ops::Range<usize> {
+        let capacity = context.shape.blocks;
+        if self.local {
+            let start = self.next;
+            let mut end = start;
+            while end < self.listed {
+                let pose = pairs[end][0];
+                let run = end + pairs[end..self.listed].partition_point(|p| p[0] == pose);
+                if run - start > capacity {
+                    break;
+                }
+                end = run;
+            }
+            self.next = end;
+            return start..end;
+        }
+        let shape = &context.shape;
+        let words = shape.words();
+        let mut filled = 0;
+        while self.next < shape.poses {
+            let start = filled;
+            for (p, _) in records.iter().enumerate().filter(|(_, r)| r.is_used()) {
+                let map = &significant[p * words..][..words];
+                for_each_bit(map, self.next * shape.translations, shape.translations, |t| {
+                    if filled < capacity {
+                        pairs[filled] = [self.next as u32, p as u32, t as u32, self.next as u32];
+                    }
+                    filled += 1;
+                });
+            }
+            if filled > capacity {
+                return 0..start;
+            }
+            self.next += 1;
+        }
+        0..filled
+    }
+}
+
+/// Marks the translations that have a set bit in any of `poses` poses.
+pub fn translations_of(map: &[u64], poses: usize, translations: usize, wanted: &mut [bool]) {
+    for pose in 0..poses {
+        for_each_bit(map, pose * translations, translations, |t| wanted[t] = true);
+    }
+}
+
+/// All pairs of a batch of local searches, sorted by pose, then particle, then translation. Returns their number.
+pub fn sort_local<T: Scalar>(
+    context: &Context<'_, T>,
+    records: &[Record],
+    significant: &[u64],
+    poses: &[u32],
+    pairs: &mut [Pair],
+) -> usize {
+    let shape = &context.shape;
+    let words = shape.words();
+    let mut filled = 0;
+    for (p, record) in records.iter().enumerate().filter(|(_, r)| r.is_used()) {
+        let map = &significant[p * words..][..words];
+        for listed in 0..record.listed {
+            for_each_bit(map, listed * shape.translations, shape.translations, |t| {
+                pairs[filled] = [poses[p * shape.poses + listed], p as u32, t as u32, listed as u32];
+                filled += 1;
+            });
+        }
+    }
+    // A particle lists a pose once: keys are unique, so an unstable sort has one result.
+    pairs[..filled].sort_unstable();
+    filled
+}
+
+/// Runs of equal poses: first pairs, and the end. Returns the number of runs.
+pub fn runs(pairs: &[Pair], out: &mut [u32]) -> usize {
+    let mut count = 0;
+    for i in 0..pairs.len() {
+        if i == 0 || pairs[i][0] != pairs[i - 1][0] {
+            out[count] = i as u32;
+            count += 1;
+        }
+    }
+    out[count] = pairs.len() as u32;
+    count
+}
+
+/// Gives every pair its block.
+pub fn assign<T: Scalar>(
+    context: &Context<'_, T>,
+    pairs: &[Pair],
+    blocks: &mut Blocks<'_, T::Cell>,
+    block_of: &mut [u32],
+) -> Result<()> {
+    let translations = context.shape.translations as u32;
+    let samples = pairs.iter().map(|[_, p, t, listed]| (*p as usize, listed * translations + t));
+    blocks.assign(samples, block_of)
+}

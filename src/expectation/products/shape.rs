@@ -1,0 +1,273 @@
+//! Sizes of the product engine's buffers, and the one place where each of them is allocated.
+//!
+//! The functions here run over a real arena and over a counting one; `relion-rs plan` is the latter.
+
+use num_complex::Complex;
+
+use crate::arena::Frame;
+use crate::error::Result;
+use crate::expectation::scalar::Scalar;
+use crate::product::{self, Voxel};
+use crate::weights::BLOCK;
+
+/// Columns that one product takes at a time.
+pub const TILE: usize = 24;
+/// Orientations of one panel of the coarse pass.
+pub const PANEL: usize = 32;
+
+/// Sizes for one optics group in one iteration. They follow from the plan only, never from the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Particles of a batch.
+    pub particles: usize,
+    pub classes: usize,
+    /// Pixels of the fine and of the coarse pass.
+    pub pixels: usize,
+    pub coarse_pixels: usize,
+    /// Shells of the image, 0..=box/2.
+    pub shells: usize,
+    pub translations: usize,
+    /// Children of an orientation and of a translation.
+    pub turns: usize,
+    pub steps: usize,
+    /// Orientations a particle is compared with (over all classes), at most.
+    pub poses: usize,
+    pub directions: usize,
+    /// Particles of one coarse search.
+    pub searched: usize,
+    /// Blocks of fine weights.
+    pub blocks: usize,
+    /// Shifted images kept.
+    pub columns: usize,
+    /// Local searches: every particle has its own list of poses.
+    pub local: bool,
+}
+
+impl Shape {
+    /// Length of a row of complex values of the fine pass.
+    pub fn row<T: Scalar>(&self) -> usize {
+        product::padded::<T>(2 * self.pixels)
+    }
+
+    /// Length of a row of real values of the fine pass.
+    pub fn real_row<T: Scalar>(&self) -> usize {
+        product::padded::<T>(self.pixels)
+    }
+
+    pub fn coarse_row<T: Scalar>(&self) -> usize {
+        product::padded::<T>(2 * self.coarse_pixels)
+    }
+
+    pub fn coarse_real_row<T: Scalar>(&self) -> usize {
+        product::padded::<T>(self.coarse_pixels)
+    }
+
+    /// Children of one coarse sample: the used part of a block.
+    pub fn children(&self) -> usize {
+        self.turns * self.steps
+    }
+
+    /// Panels of one particle; the poses of a class start a new panel.
+    pub fn panels(&self) -> usize {
+        self.classes * (self.poses / self.classes).div_ceil(PANEL)
+    }
+
+    /// Places for the coarse samples of one particle.
+    pub fn samples(&self) -> usize {
+        self.panels() * PANEL * self.translations
+    }
+
+    /// Words of a particle's map of significant samples.
+    pub fn words(&self) -> usize {
+        (self.poses * self.translations).div_ceil(64)
+    }
+}
+
+/// Volumes of one iteration.
+pub struct Volumes<'f, T> {
+    /// One oversampled transform a class.
+    pub references: Vec<&'f mut [Complex<T>]>,
+    /// Integer sums: `copies` per class, so that threads need not wait for each other.
+    pub sums: Vec<&'f mut [Voxel]>,
+}
+
+/// Allocates the volumes: `voxels` stored voxels each.
+pub fn volumes<'f, T: Scalar>(frame: &mut Frame<'f>, classes: usize, copies: usize, voxels: usize) -> Result<Volumes<'f, T>> {
+    let references = (0..classes).map(|_| frame.alloc("reference", voxels)).collect::<Result<_>>()?;
+    let sums = (0..classes * copies).map(|_| frame.zeroed("sums", voxels)).collect::<Result<_>>()?;
+    Ok(Volumes { references, sums })
+}
+
+/// Tables of one optics group.
+pub struct Tables<'f, T> {
+    pub kx: &'f mut [f64],
+    pub ky: &'f mut [f64],
+    /// Phases of the coarse translations: rows of complex values.
+    pub phases: &'f mut [T],
+    /// Phases of the children of a translation, relative to it: rows of complex values.
+    pub step_phases: &'f mut [T],
+    /// Log prior per class and direction.
+    pub log_directions: &'f mut [T],
+    /// Posterior mass per class and direction, in units of 2^-40.
+    pub mass: &'f [std::sync::atomic::AtomicI64],
+}
+
+pub fn tables<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Tables<'f, T>> {
+    Ok(Tables {
+        kx: frame.alloc("kx", shape.pixels)?,
+        ky: frame.alloc("ky", shape.pixels)?,
+        phases: frame.zeroed("phases", shape.translations * shape.row::<T>())?,
+        step_phases: frame.zeroed("step phases", shape.steps * shape.row::<T>())?,
+        log_directions: frame.alloc("direction priors", shape.classes * shape.directions)?,
+        mass: frame.zeroed("direction mass", shape.classes * shape.directions)?,
+    })
+}
+
+/// One (coarse sample, particle) pair of the fine pass: pose (class times orientations plus orientation),
+/// position of the particle in the batch, translation, position of the pose in the particle's list.
+pub type Pair = [u32; 4];
+
+/// Particle data and search results of one batch.
+pub struct Buffers<'f, T: Scalar> {
+    /// Per particle: (1/sigma2) CTF times the masked transform; CTF times it for cross-correlation.
+    pub masked: &'f mut [T],
+    /// Per particle: (1/sigma2) CTF times the unmasked transform.
+    pub unmasked: &'f mut [T],
+    /// Per particle: what multiplies |P|^2 in the squared difference.
+    pub power: &'f mut [T],
+    /// Per particle: what is summed as weight.
+    pub weight: &'f mut [T],
+    /// Per particle: log prior of every translation, then of every child.
+    pub log_offsets: &'f mut [T],
+    /// Local searches: poses and log priors of each particle, and how many.
+    pub poses: &'f mut [u32],
+    pub log_poses: &'f mut [T],
+    pub search: SearchBuffers<'f, T>,
+    /// Map of significant coarse samples, one bit each, by (pose, translation).
+    pub significant: &'f mut [u64],
+    /// Pairs of the fine pass.
+    pub pairs: &'f mut [Pair],
+    /// First pair of every run of equal poses, and the end of the last.
+    pub runs: &'f mut [u32],
+    /// Slot of (particle, translation) among the kept columns; `u32::MAX` without.
+    pub slots: &'f mut [u32],
+    pub masked_columns: &'f mut [T],
+    pub unmasked_columns: &'f mut [T],
+    /// The blocks of 32: starts, subscripts, values.
+    pub starts: &'f mut [u32],
+    pub subscripts: &'f mut [u32],
+    pub values: &'f [T::Cell],
+    /// Block of each pair.
+    pub block_of: &'f mut [u32],
+}
+
+pub fn buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Buffers<'f, T>> {
+    let p = shape.particles;
+    let listed = if shape.local { p * shape.poses } else { 0 };
+    let pairs = if shape.local { p * shape.poses * shape.translations } else { shape.blocks };
+    Ok(Buffers {
+        masked: frame.zeroed("masked images", p * shape.row::<T>())?,
+        unmasked: frame.zeroed("unmasked images", p * shape.row::<T>())?,
+        power: frame.zeroed("CTF power", p * shape.real_row::<T>())?,
+        weight: frame.zeroed("CTF weight", p * shape.real_row::<T>())?,
+        log_offsets: frame.alloc("offset priors", p * shape.translations * (1 + shape.steps))?,
+        poses: frame.alloc("listed poses", listed)?,
+        log_poses: frame.alloc("listed priors", listed)?,
+        search: search_buffers(frame, shape)?,
+        significant: frame.zeroed("significant samples", p * shape.words())?,
+        pairs: frame.alloc("pairs", pairs)?,
+        runs: frame.alloc("runs", shape.blocks + 1)?,
+        slots: frame.alloc("column slots", p * shape.translations)?,
+        masked_columns: frame.zeroed("masked columns", shape.columns * shape.row::<T>())?,
+        unmasked_columns: frame.zeroed("unmasked columns", shape.columns * shape.row::<T>())?,
+        starts: frame.alloc("weight starts", p + 1)?,
+        subscripts: frame.alloc("weight subscripts", shape.blocks)?,
+        values: frame.zeroed("weights", shape.blocks * BLOCK)?,
+        block_of: frame.alloc("weight places", shape.blocks)?,
+    })
+}
+
+/// What a panel is compared with.
+pub struct SearchView<'v, T: Scalar> {
+    pub columns: &'v [T],
+    pub power: &'v [T],
+    pub energies: &'v [T::Cell],
+}
+
+/// Buffers of one coarse search.
+pub struct SearchBuffers<'f, T: Scalar> {
+    /// Shifted images and CTF powers of the searched particles, coarse rows.
+    pub columns: &'f mut [T],
+    pub power: &'f mut [T],
+    /// Energies, then weights: per particle, panel, translation, orientation of the panel.
+    pub energies: &'f [T::Cell],
+}
+
+fn search_buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<SearchBuffers<'f, T>> {
+    let q = shape.searched;
+    Ok(SearchBuffers {
+        columns: frame.zeroed("coarse columns", q * shape.translations * shape.coarse_row::<T>())?,
+        power: frame.zeroed("coarse CTF power", q * shape.coarse_real_row::<T>())?,
+        energies: frame.zeroed("coarse energies", q * shape.samples())?,
+    })
+}
+
+/// What one thread works with.
+pub struct Lane<'f, T> {
+    /// Slices of a panel, or the children of one orientation times the phases of the translation children.
+    pub rows: &'f mut [T],
+    /// Slices of the children.
+    pub slices: &'f mut [T],
+    /// |P|^2 of a panel or of the children.
+    pub squares: &'f mut [T],
+    pub scores: &'f mut [T],
+    pub square_scores: &'f mut [T],
+    /// Weighted sums of images per child of a coarse sample, and one tile's part of them.
+    pub images: &'f mut [T],
+    pub part: &'f mut [T],
+    pub weights: &'f mut [T],
+    pub weights_part: &'f mut [T],
+    /// Posterior mean references of a tile of columns.
+    pub means: &'f mut [T],
+    /// Shifted images of a tile that are not kept.
+    pub masked: &'f mut [T],
+    pub unmasked: &'f mut [T],
+    pub coefficients: &'f mut [T],
+    pub masses: &'f mut [T],
+    /// Per particle and shell: w P conj(F) and w |P|^2, in units of 2^-24.
+    pub cross: &'f mut [i64],
+    pub own: &'f mut [i64],
+    /// The same over well resolved shells, per particle.
+    pub resolved: &'f mut [[i64; 2]],
+}
+
+pub fn lane<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Lane<'f, T>> {
+    let (row, real) = (shape.row::<T>(), shape.real_row::<T>());
+    let (coarse_row, coarse_real) = (shape.coarse_row::<T>(), shape.coarse_real_row::<T>());
+    Ok(Lane {
+        rows: frame.alloc("rows", (PANEL * coarse_row).max(shape.children() * row))?,
+        slices: frame.alloc("child slices", shape.turns * row)?,
+        squares: frame.zeroed("squares", (PANEL * coarse_real).max(shape.turns * real))?,
+        scores: frame.alloc("scores", TILE * BLOCK)?,
+        square_scores: frame.alloc("square scores", TILE * BLOCK)?,
+        images: frame.alloc("image sums", shape.children() * row)?,
+        part: frame.alloc("image sums of a tile", shape.children() * row)?,
+        weights: frame.alloc("weight sums", shape.turns * real)?,
+        weights_part: frame.alloc("weight sums of a tile", shape.turns * real)?,
+        means: frame.alloc("mean references", TILE * row)?,
+        masked: frame.zeroed("masked columns of a tile", TILE * row)?,
+        unmasked: frame.zeroed("unmasked columns of a tile", TILE * row)?,
+        coefficients: frame.alloc("coefficients", TILE * BLOCK)?,
+        masses: frame.alloc("masses", TILE * BLOCK)?,
+        cross: frame.zeroed("cross terms", shape.particles * shape.shells)?,
+        own: frame.zeroed("own terms", shape.particles * shape.shells)?,
+        resolved: frame.zeroed("resolved terms", 2 * shape.particles)?,
+    })
+}
+
+/// Bytes of one lane.
+pub fn lane_bytes<T: Scalar>(shape: &Shape) -> Result<usize> {
+    let mut arena = crate::arena::Arena::counting();
+    arena.run(|frame| lane::<T>(frame, shape).map(|_| ()))?;
+    Ok(arena.layout().peak)
+}

@@ -1,0 +1,42 @@
+//! The scalar of the product engine.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+
+use crate::arena::Plain;
+use crate::fourier;
+use crate::product;
+use crate::weights::Cell;
+
+/// `f32` (`precision = single`) or `f64` (`precision = double`).
+pub trait Scalar: product::Scalar + fourier::Real + Plain {
+    /// A shared place for one value.
+    type Cell: Cell<Value = Self> + Plain;
+    /// Bits of the mantissa.
+    const DIGITS: u32;
+    const INFINITY: Self;
+
+    fn exp(self) -> Self;
+}
+
+impl Scalar for f32 {
+    type Cell = AtomicU32;
+    const DIGITS: u32 = f32::MANTISSA_DIGITS;
+    const INFINITY: Self = f32::INFINITY;
+
+    #[inline(always)]
+    fn exp(self) -> Self {
+        f32::exp(self)
+    }
+}
+
+impl Scalar for f64 {
+    type Cell = AtomicU64;
+    const DIGITS: u32 = f64::MANTISSA_DIGITS;
+    const INFINITY: Self = f64::INFINITY;
+
+    #[inline(always)]
+    fn exp(self) -> Self {
+        f64::exp(self)
+    }
+}
