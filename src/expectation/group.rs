@@ -23,6 +23,8 @@ pub struct Group {
     pub scale: ReferenceScale,
     /// Window of the images in the fine pass.
     pub size: usize,
+    /// Window of the coarse pass.
+    pub coarse_size: usize,
     pub kx: Vec<i16>,
     pub ky: Vec<i16>,
     /// Shell of each pixel, in the image.
@@ -61,10 +63,8 @@ impl Group {
         let half = group.box_pixels / 2;
         let model_shell: Vec<usize> = (0..=half).map(|s| scale.reference_shell(s)).collect();
         let sigma2 = &task.model.noise[optics];
-        let inverse_sigma2: Vec<f64> = model_shell
-            .iter()
-            .map(|s| sigma2.get(*s).copied().filter(|v| *v > 0.0).map_or(0.0, |v| 1.0 / v))
-            .collect();
+        let inverse_sigma2: Vec<f64> =
+            model_shell.iter().map(|s| sigma2.get(*s).copied().filter(|v| *v > 0.0).map_or(0.0, |v| 1.0 / v)).collect();
         let inverse = scale.inverse(&Matrix3::IDENTITY);
         let in_window: Vec<u32> = (0..window.inside)
             .filter(|&i| geometry.holds(&inverse, window.kx[i], window.ky[i]))
@@ -94,6 +94,7 @@ impl Group {
             pixel_size_angstrom: group.pixel_size_angstrom,
             scale,
             size,
+            coarse_size,
             noise_weight: shell.iter().map(|s| inverse_sigma2[usize::from(*s)]).collect(),
             kx,
             ky,

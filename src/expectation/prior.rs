@@ -33,7 +33,8 @@ impl OffsetPrior {
     }
 
     fn density(&self, translation: [f64; 2]) -> f64 {
-        let from_centre: [f64; 2] = std::array::from_fn(|a| self.offset_pixels[a] + translation[a] - self.centre_pixels[a]);
+        let from_centre: [f64; 2] =
+            std::array::from_fn(|a| self.offset_pixels[a] + translation[a] - self.centre_pixels[a]);
         let squared = from_centre.iter().map(|d| d * d).sum::<f64>() * self.pixel_size_angstrom.powi(2);
         if self.variance_angstrom2 < SMALLEST_VARIANCE_ANGSTROM2 {
             return if squared == 0.0 { 1.0 } else { 0.0 };

@@ -79,7 +79,8 @@ impl Search<'_> {
         let adaptive = task.translations.child_count() > 1;
         let coarse_count = if adaptive { self.group.coarse_count } else { self.group.count() };
         let coarse_scores = self.scores(&coarse, coarse_count);
-        let (weights, _) = self.weights(&coarse, &coarse_scores);
+        let mean = self.prior_mean(&coarse);
+        let (weights, _) = self.weights(&coarse, &coarse_scores, mean);
         let (threshold, kept) = self.significant(&weights);
         let (fine, scores) = if adaptive {
             let fine: Vec<Candidate> = coarse
@@ -93,7 +94,8 @@ impl Search<'_> {
         } else {
             (coarse, coarse_scores)
         };
-        let (weights, least) = self.weights(&fine, &scores);
+        let mean = if task.options.parity { mean } else { self.prior_sum() };
+        let (weights, least) = self.weights(&fine, &scores, mean);
         let total: f64 = weights.iter().sum();
         let (threshold, _) = self.significant(&weights);
         let best = (0..fine.len()).fold(0, |best, i| if weights[i] > weights[best] { i } else { best });
@@ -268,12 +270,13 @@ impl Search<'_> {
 
     /// Minus the normalised cross-correlation.
     fn correlation(&self, class: u32, reference: &[Complex<f64>], image: &[Complex<f64>]) -> f64 {
+        let group = self.group;
+        let size = if reference.len() < group.count() { group.coarse_size } else { group.size };
         let (mut both, mut own, mut image_power) = (0.0, 0.0, 0.0);
         for (i, r) in reference.iter().enumerate() {
             // RELION counts both Friedel mates of the column kx = 0, and the zero frequency.
-            let twice = self.task.options.parity
-                && self.group.kx[i] == 0
-                && usize::from(self.group.ky[i].unsigned_abs()) < self.group.size / 2;
+            let twice =
+                self.task.options.parity && group.kx[i] == 0 && usize::from(group.ky[i].unsigned_abs()) < size / 2;
             let times = if twice { 2.0 } else { 1.0 };
             both += times * (r * image[i].conj()).re;
             own += times * r.norm_sqr();
@@ -289,7 +292,7 @@ impl Search<'_> {
     }
 
     /// Posterior weights, up to their sum; and the smallest score.
-    fn weights(&self, candidates: &[Candidate], scores: &[f64]) -> (Vec<f64>, f64) {
+    fn weights(&self, candidates: &[Candidate], scores: &[f64], mean: f64) -> (Vec<f64>, f64) {
         let least = scores.iter().copied().fold(f64::INFINITY, f64::min);
         let weights = match self.task.comparison {
             Comparison::CrossCorrelation => {
@@ -297,7 +300,6 @@ impl Search<'_> {
                 (0..scores.len()).map(|i| if Some(i) == best { 1.0 } else { 0.0 }).collect()
             }
             Comparison::Likelihood => {
-                let mean = self.prior_mean(candidates);
                 let weight = |(c, s): (&Candidate, &f64)| {
                     let exponent = s - least;
                     if exponent > LARGEST_EXPONENT { 0.0 } else { c.prior / mean * (-exponent).exp() }
@@ -308,24 +310,34 @@ impl Search<'_> {
         (weights, least)
     }
 
-    /// Priors are relative to their means over what is searched, so that the log-likelihood does not depend on
-    /// how fine the search is.
+    /// RELION's constant: the product of the mean priors of the poses and of the offsets of the coarse search.
     fn prior_mean(&self, candidates: &[Candidate]) -> f64 {
         let (mut poses, mut pose_count, mut offsets, mut offset_count) = (0.0, 0.0, 0.0, 0.0);
         let mut seen_poses = std::collections::HashSet::new();
         let mut seen_offsets = std::collections::HashSet::new();
         for c in candidates {
-            let offset = self.offsets.of(self.task.translations, c.translation as usize, c.translation_child);
-            if seen_poses.insert((c.class, c.orientation, c.child)) {
+            let offset = self.offsets.coarse(self.task.translations, c.translation as usize);
+            if seen_poses.insert((c.class, c.orientation)) {
                 poses += c.prior / offset;
                 pose_count += 1.0;
             }
-            if seen_offsets.insert((c.translation, c.translation_child)) {
+            if seen_offsets.insert(c.translation) {
                 offsets += offset;
                 offset_count += 1.0;
             }
         }
         poses / pose_count * offsets / offset_count
+    }
+
+    /// Sum of the priors of all fine samples: with it the log-likelihood does not depend on how fine the search is.
+    fn prior_sum(&self) -> f64 {
+        let (list, grid) = (self.task.translations, self.task.orientations);
+        let offsets: f64 = (0..list.count())
+            .flat_map(|t| (0..list.child_count()).map(move |step| (t, step)))
+            .map(|(t, step)| self.offsets.of(list, t, Some(step as u32)))
+            .sum();
+        let psis = if self.task.local.is_some() { 1.0 } else { grid.psi_count() as f64 };
+        offsets * psis * grid.child_count() as f64
     }
 
     /// Smallest weight of the significant set, and the size of the set.
@@ -357,9 +369,9 @@ impl Search<'_> {
             outside[usize::from(group.shell[i])] -= self.particle.masked[i].norm_sqr();
         }
         outside[0] = 0.0;
-        for run in posterior.chunk_by(|a, b| {
-            (a.0.class, a.0.orientation, a.0.child) == (b.0.class, b.0.orientation, b.0.child)
-        }) {
+        for run in posterior
+            .chunk_by(|a, b| (a.0.class, a.0.orientation, a.0.child) == (b.0.class, b.0.orientation, b.0.child))
+        {
             let first = &run[0].0;
             let class = &self.task.model.classes[first.class as usize];
             let reference = self.reference(first);

@@ -158,7 +158,8 @@ pub fn significant<T: Scalar>(
             selector.start(options.adaptive_fraction, options.max_significant, T::DIGITS);
             for e in energies {
                 let exponent = least - product_f64(e.get());
-                let weight: T = if exponent > -LARGEST_EXPONENT { Scalar::exp(scalar::<T>(exponent)) } else { T::default() };
+                let weight: T =
+                    if exponent > -LARGEST_EXPONENT { Scalar::exp(scalar::<T>(exponent)) } else { T::default() };
                 e.put(weight);
                 selector.add(product_f64(weight));
             }

@@ -81,11 +81,21 @@ impl Config {
 pub type ReadImages<'a> = dyn Fn(u32, &mut [f32]) -> Result<()> + Sync + 'a;
 
 /// Runs the step in the memory of `frame`.
-pub fn expect<T: Scalar>(task: &Task<'_>, read: &ReadImages<'_>, config: &Config, frame: &mut Frame<'_>) -> Result<Outcome> {
+pub fn expect<T: Scalar>(
+    task: &Task<'_>,
+    read: &ReadImages<'_>,
+    config: &Config,
+    frame: &mut Frame<'_>,
+) -> Result<Outcome> {
     frame.child(Kind::Iteration, |frame| iteration::<T>(task, read, config, frame))
 }
 
-fn iteration<T: Scalar>(task: &Task<'_>, read: &ReadImages<'_>, config: &Config, frame: &mut Frame<'_>) -> Result<Outcome> {
+fn iteration<T: Scalar>(
+    task: &Task<'_>,
+    read: &ReadImages<'_>,
+    config: &Config,
+    frame: &mut Frame<'_>,
+) -> Result<Outcome> {
     let geometry = &Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
     let classes = task.model.classes.len();
     let shape::Volumes { mut references, sums } =
@@ -119,7 +129,19 @@ fn iteration<T: Scalar>(task: &Task<'_>, read: &ReadImages<'_>, config: &Config,
             .collect();
         if !members.is_empty() {
             frame.child(Kind::Iteration, |frame| {
-                run_group::<T>(task, read, config, frame, geometry, group, &references, limits, &integers, &members, &mut totals)
+                run_group::<T>(
+                    task,
+                    read,
+                    config,
+                    frame,
+                    geometry,
+                    group,
+                    &references,
+                    limits,
+                    &integers,
+                    &members,
+                    &mut totals,
+                )
             })?;
         }
     }
@@ -131,12 +153,14 @@ const STRONGEST: f64 = 4096.0;
 
 fn limits(task: &Task<'_>, groups: &[Group], reference_power: &[Vec<f64>]) -> Limits {
     let scale = task.model.groups.iter().map(|g| g.scale).fold(1.0, f64::max);
-    let ctf_scale = task.particles.iter().map(|p| task.dataset.particles[*p as usize].ctf.scale.abs()).fold(1.0, f64::max);
+    let ctf_scale =
+        task.particles.iter().map(|p| task.dataset.particles[*p as usize].ctf.scale.abs()).fold(1.0, f64::max);
     let largest_ctf = scale * ctf_scale;
     let mut limits = Limits { data: f64::MIN_POSITIVE, weight: f64::MIN_POSITIVE };
     for group in groups {
         for (shell, v) in group.inverse_sigma2.iter().enumerate().filter(|(_, v)| **v > 0.0) {
-            let signal = reference_power.iter().filter_map(|p| p.get(group.model_shell[shell])).copied().fold(0.0, f64::max);
+            let signal =
+                reference_power.iter().filter_map(|p| p.get(group.model_shell[shell])).copied().fold(0.0, f64::max);
             let rms = (2.0 / v + 2.0 * signal * largest_ctf * largest_ctf).sqrt();
             limits.data = limits.data.max(STRONGEST * v * largest_ctf * rms);
             // The B-factor and premultiplied images: room beyond the plain square.
@@ -146,7 +170,6 @@ fn limits(task: &Task<'_>, groups: &[Group], reference_power: &[Vec<f64>]) -> Li
     limits
 }
 
-#[expect(clippy::too_many_arguments, reason = "called once; a struct would only rename the arguments")]
 fn run_group<T: Scalar>(
     task: &Task<'_>,
     read: &ReadImages<'_>,
@@ -189,7 +212,8 @@ fn run_group<T: Scalar>(
         .classes
         .iter()
         .flat_map(|class| {
-            let well = |s: &usize| class.ssnr.get(*s).is_some_and(|r| *r > crate::expectation::reference::WELL_RESOLVED);
+            let well =
+                |s: &usize| class.ssnr.get(*s).is_some_and(|r| *r > crate::expectation::reference::WELL_RESOLVED);
             group.model_shell.iter().map(well)
         })
         .collect();
@@ -205,7 +229,18 @@ fn run_group<T: Scalar>(
             }
             for members in members.chunks(shape.particles) {
                 let records = &mut records[..members.len()];
-                run_batch(&context, read, limits, volumes, members, records, &mut workers, &mut buffers, &resolved, tables.mass)?;
+                run_batch(
+                    &context,
+                    read,
+                    limits,
+                    volumes,
+                    members,
+                    records,
+                    &mut workers,
+                    &mut buffers,
+                    &resolved,
+                    tables.mass,
+                )?;
                 totals.add(task, &context, records);
             }
             Ok(())
@@ -215,7 +250,6 @@ fn run_group<T: Scalar>(
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "fills what `shape::tables` allocated")]
 fn fill_tables<T: Scalar>(
     task: &Task<'_>,
     group: &Group,
@@ -253,7 +287,6 @@ fn fill_tables<T: Scalar>(
 }
 
 /// All phases of one batch.
-#[expect(clippy::too_many_arguments, reason = "the phases share buffers that only this function splits")]
 fn run_batch<T: Scalar>(
     context: &Context<'_, T>,
     read: &ReadImages<'_>,
@@ -306,8 +339,11 @@ fn run_batch<T: Scalar>(
     }
     // 3: columns and pairs.
     keep_columns(context, records, workers, buffers)?;
-    let listed =
-        if shape.local { pairs::sort_local(context, records, buffers.significant, buffers.poses, buffers.pairs) } else { 0 };
+    let listed = if shape.local {
+        pairs::sort_local(context, records, buffers.significant, buffers.poses, buffers.pairs)
+    } else {
+        0
+    };
     // 4 to 6.
     fine_pass(context, records, workers, buffers, listed, volumes, resolved, mass)
 }
@@ -336,7 +372,13 @@ fn search_everywhere<T: Scalar>(
                 let mut place = places[q].lock().map_err(|_| Error::internal("a worker died"))?;
                 let p = start + q;
                 let (columns, power) = &mut *place;
-                coarse::shift_images(context, &buffers.masked[p * row..][..row], &buffers.power[p * real..][..real], columns, power);
+                coarse::shift_images(
+                    context,
+                    &buffers.masked[p * row..][..row],
+                    &buffers.power[p * real..][..real],
+                    columns,
+                    power,
+                );
                 Ok(())
             })?;
         }
@@ -391,12 +433,8 @@ fn search_local<T: Scalar>(
     let per_list = shape.poses / shape.classes;
     let grid = context.orientations();
     let lists = buffers.poses.chunks_exact_mut(shape.poses).zip(buffers.log_poses.chunks_exact_mut(shape.poses));
-    let places: Vec<_> = records
-        .iter_mut()
-        .zip(lists)
-        .zip(buffers.significant.chunks_exact_mut(words))
-        .map(Mutex::new)
-        .collect();
+    let places: Vec<_> =
+        records.iter_mut().zip(lists).zip(buffers.significant.chunks_exact_mut(words)).map(Mutex::new).collect();
     let columns = buffers.search.columns.chunks_exact_mut(shape.translations * coarse_row);
     let spaces: Vec<_> = columns.zip(buffers.search.power.chunks_exact_mut(coarse_real)).map(Mutex::new).collect();
     let energies = buffers.search.energies;
@@ -424,17 +462,32 @@ fn search_local<T: Scalar>(
         let mut space = spaces[number].lock().map_err(|_| Error::internal("a worker died"))?;
         {
             let (columns, power) = &mut *space;
-            coarse::shift_images(context, &buffers.masked[p * row..][..row], &buffers.power[p * real..][..real], columns, power);
+            coarse::shift_images(
+                context,
+                &buffers.masked[p * row..][..row],
+                &buffers.power[p * real..][..real],
+                columns,
+                power,
+            );
         }
         let (columns, power) = &*space;
-        let own = shape::SearchView { columns, power, energies: &energies[number * shape.samples()..][..shape.samples()] };
+        let own =
+            shape::SearchView { columns, power, energies: &energies[number * shape.samples()..][..shape.samples()] };
         let listed = record.listed / shape.classes;
         let mut number = 0;
         for class in 0..shape.classes {
             let range = class * listed..(class + 1) * listed;
             for (poses, log_priors) in poses[range.clone()].chunks(PANEL).zip(log_priors[range].chunks(PANEL)) {
                 let panel = coarse::Panel { poses, log_priors, number };
-                coarse::compare_panel(context, worker, &panel, &own, 0, std::slice::from_ref(&**record), &buffers.log_offsets[p * offsets..])?;
+                coarse::compare_panel(
+                    context,
+                    worker,
+                    &panel,
+                    &own,
+                    0,
+                    std::slice::from_ref(&**record),
+                    &buffers.log_offsets[p * offsets..],
+                )?;
                 number += 1;
             }
         }
@@ -482,7 +535,6 @@ fn keep_columns<T: Scalar>(
 
 /// The fine pass over the chunks of pairs that fit the weights. With one chunk every product is made once; with
 /// several, energies are made anew for each of: their minimum, the passes of the selection, the sums.
-#[expect(clippy::too_many_arguments, reason = "the phases share buffers that only this function splits")]
 fn fine_pass<T: Scalar>(
     context: &Context<'_, T>,
     records: &mut [Record],
@@ -518,10 +570,11 @@ fn fine_pass<T: Scalar>(
         let mut first = true;
         loop {
             if !(single && chunk.ready) {
-                chunk.range = source.take(context, records, buffers.significant, buffers.pairs);
-                if chunk.range.is_empty() && !first {
+                let range = source.take(context, records, buffers.significant, buffers.pairs);
+                if range.is_empty() && !first {
                     break;
                 }
+                chunk.range = range;
                 let pairs = &buffers.pairs[chunk.range.clone()];
                 chunk.runs = pairs::runs(pairs, buffers.runs);
                 pairs::assign(context, pairs, &mut blocks, buffers.block_of)?;
@@ -529,7 +582,17 @@ fn fine_pass<T: Scalar>(
                 parallel::each(workers, chunk.runs, |worker, run| {
                     let range = runs[run] as usize..runs[run + 1] as usize;
                     let places = &block_of[range.clone()];
-                    fine::compare_run(context, worker, &pairs[range], places, records, masked, buffers.power, priors, &blocks);
+                    fine::compare_run(
+                        context,
+                        worker,
+                        &pairs[range],
+                        places,
+                        records,
+                        masked,
+                        buffers.power,
+                        priors,
+                        &blocks,
+                    );
                     Ok(())
                 })?;
                 chunk.ready = true;
@@ -538,7 +601,9 @@ fn fine_pass<T: Scalar>(
                 }
             }
             match sweep {
-                Sweep::Least => each_record(workers, records, |_, p, record| posterior::find_least(context, p, record, &blocks))?,
+                Sweep::Least => {
+                    each_record(workers, records, |_, p, record| posterior::find_least(context, p, record, &blocks))?
+                }
                 Sweep::Select => {
                     let places: Vec<_> = selectors.iter_mut().map(Mutex::new).collect();
                     parallel::each(workers, records.len(), |_, p| {
@@ -550,7 +615,9 @@ fn fine_pass<T: Scalar>(
                     })?;
                 }
                 Sweep::Sums => {
-                    each_record(workers, records, |_, p, record| posterior::apply(context, p, record, &blocks, poses, mass))?;
+                    each_record(workers, records, |_, p, record| {
+                        posterior::apply(context, p, record, &blocks, poses, mass)
+                    })?;
                     let pairs = &buffers.pairs[chunk.range.clone()];
                     let (runs, block_of) = (&*buffers.runs, &*buffers.block_of);
                     parallel::each(workers, chunk.runs, |worker, run| {

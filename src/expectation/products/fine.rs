@@ -91,7 +91,6 @@ impl<T: Scalar> Priors<'_, T> {
 }
 
 /// Fills the blocks of a run of pairs of one pose with energies.
-#[expect(clippy::too_many_arguments, reason = "one phase, its inputs and its output")]
 pub fn compare_run<T: Scalar>(
     context: &Context<'_, T>,
     worker: &mut Worker<'_, T>,

@@ -76,7 +76,10 @@ pub fn load<T: Scalar>(
         let cause = if prepared.weighted_power == 0.0 {
             "the image has no signal and no noise".to_owned()
         } else {
-            format!("the image is {:.0} times stronger than the noise model allows", largest[0].sqrt() / limits.data * 4096.0)
+            format!(
+                "the image is {:.0} times stronger than the noise model allows",
+                largest[0].sqrt() / limits.data * 4096.0
+            )
         };
         record.set_aside = Some(cause);
         return Ok(());

@@ -162,7 +162,6 @@ impl Totals {
     }
 
     /// Everything summed up.
-    #[expect(clippy::too_many_arguments, reason = "called once, at the end of the step")]
     pub fn finish(
         mut self,
         task: &Task<'_>,

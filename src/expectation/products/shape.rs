@@ -92,7 +92,12 @@ pub struct Volumes<'f, T> {
 }
 
 /// Allocates the volumes: `voxels` stored voxels each.
-pub fn volumes<'f, T: Scalar>(frame: &mut Frame<'f>, classes: usize, copies: usize, voxels: usize) -> Result<Volumes<'f, T>> {
+pub fn volumes<'f, T: Scalar>(
+    frame: &mut Frame<'f>,
+    classes: usize,
+    copies: usize,
+    voxels: usize,
+) -> Result<Volumes<'f, T>> {
     let references = (0..classes).map(|_| frame.alloc("reference", voxels)).collect::<Result<_>>()?;
     let sums = (0..classes * copies).map(|_| frame.zeroed("sums", voxels)).collect::<Result<_>>()?;
     Ok(Volumes { references, sums })

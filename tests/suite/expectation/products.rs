@@ -1,0 +1,179 @@
+//! The product engine against the plain step.
+
+use relion_rs::arena::Arena;
+use relion_rs::expectation::products::{self, Config};
+use relion_rs::expectation::{Outcome, Scalar};
+use relion_rs::product::Isa;
+use relion_rs::sampling::LocalPrior;
+
+use super::golden::{self, Scene, Variant};
+
+const CONFIG: Config = Config {
+    isa: Isa::Portable,
+    threads: 1,
+    block_particles: 8,
+    blocks_per_batch: 1,
+    sum_copies: 1,
+    energy_bytes: 32 << 20,
+    weight_bytes: 64 << 20,
+    column_bytes: 16 << 20,
+};
+
+fn config() -> Config {
+    Config { isa: Isa::detect(), ..CONFIG }
+}
+
+fn scene(v: &Variant) -> Scene {
+    let mut scene = Scene::new(v);
+    scene.options.parity = false;
+    // The plain step is slow: two blocks of particles are enough.
+    scene.particles.truncate(12);
+    scene
+}
+
+fn with_local<R>(scene: &Scene, v: &Variant, work: impl FnOnce(Option<&LocalPrior<'_>>) -> R) -> R {
+    let local =
+        v.sigma_angle_degrees.map(|s| LocalPrior::new(&scene.orientations, &scene.group, [s; 3], false).unwrap());
+    work(local.as_ref())
+}
+
+fn run<T: Scalar>(scene: &Scene, v: &Variant, config: &Config) -> Outcome {
+    with_local(scene, v, |local| {
+        let task = scene.task(v, local);
+        let mut arena = Arena::reserve(1 << 30).unwrap();
+        arena.run(|frame| products::expect::<T>(&task, &|p, out| scene.read(p, out), config, frame)).unwrap()
+    })
+}
+
+fn reference(scene: &Scene, v: &Variant) -> Outcome {
+    with_local(scene, v, |local| {
+        relion_rs::expectation::reference::expect(&scene.task(v, local), &|p, out| scene.read(p, out)).unwrap()
+    })
+}
+
+fn relative(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let norm: f64 = b.iter().map(|x| x * x).sum();
+    let miss: f64 = a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum();
+    if norm == 0.0 { miss.sqrt() } else { (miss / norm).sqrt() }
+}
+
+fn v_is_correlation(name: &str) -> bool {
+    name.starts_with("cc")
+}
+
+/// Compares everything an outcome holds; `tolerance` is relative, for weights absolute.
+fn compare(name: &str, ours: &Outcome, truth: &Outcome, tolerance: f64) {
+    assert!(ours.set_aside.is_empty(), "{name}: {:?}", ours.set_aside);
+    let (mut worst, mut logs) = (0.0_f64, 0.0_f64);
+    let mut poses = 0;
+    for (a, b) in ours.assignments.iter().zip(&truth.assignments) {
+        worst = worst.max((a.max_probability - b.max_probability).abs());
+        logs = logs.max((a.log_likelihood - b.log_likelihood).abs());
+        assert!((a.norm_correction / b.norm_correction - 1.0).abs() <= tolerance, "{name}: norm");
+        let close = a.euler.matrix().angle_degrees(b.euler.matrix()) < 1e-6;
+        poses += usize::from(close && a.offset_angstrom == b.offset_angstrom && a.class == b.class);
+    }
+    println!("{name}: poses {poses}, Pmax {worst:.2e}, logL {logs:.2e}");
+    // Poses may only differ between equally good ones.
+    assert!(poses + 1 >= ours.assignments.len(), "{name}: {poses} poses agree");
+    assert!(worst <= tolerance, "{name}: Pmax {worst}");
+    assert!(logs <= 100.0 * tolerance, "{name}: log-likelihood {logs}");
+    let (a, b) = (&ours.sums, &truth.sums);
+    for (a, b) in a.classes.iter().zip(&b.classes) {
+        let parts =
+            |c: &relion_rs::expectation::ClassSums| -> Vec<f64> { c.data.iter().flat_map(|z| [z.re, z.im]).collect() };
+        let (data, weight) = (relative(&parts(a), &parts(b)), relative(&a.weight, &b.weight));
+        let directions = relative(&a.directions, &b.directions);
+        println!("{name}: data {data:.2e}, weight {weight:.2e}, directions {directions:.2e}");
+        assert!(data <= tolerance && weight <= tolerance && directions <= tolerance, "{name}");
+    }
+    if v_is_correlation(name) {
+        // No noise, norm or scale is learned from correlations.
+        return;
+    }
+    for (a, b) in a.noise.iter().zip(&b.noise) {
+        let noise = relative(a, b);
+        println!("{name}: noise {noise:.2e}");
+        assert!(noise <= tolerance, "{name}: noise {a:?} {b:?}");
+    }
+    for (what, a, b) in [
+        ("noise mass", &a.noise_mass, &b.noise_mass),
+        ("xa", &a.scale_xa, &b.scale_xa),
+        ("aa", &a.scale_aa, &b.scale_aa),
+        ("norm", &vec![a.norm], &vec![b.norm]),
+        ("offset", &vec![a.offset2_angstrom2], &vec![b.offset2_angstrom2]),
+    ] {
+        let miss = relative(a, b);
+        assert!(miss <= tolerance, "{name}: {what} {miss:.2e} {a:?} {b:?}");
+    }
+}
+
+// f64 products sum in another order than the plain step; posteriors amplify that by the size of the squared
+// differences (some 1e3) and the threshold's integers cut at 2^-34.
+const DOUBLE: f64 = 2e-7;
+// f32: squared differences are right to about 1e-3, weights to the same.
+const SINGLE: f64 = 3e-3;
+
+#[test]
+fn double_precision_equals_the_plain_step() {
+    for v in [golden::OS1, golden::FULL, golden::SYM, golden::PERTURB] {
+        let scene = scene(&v);
+        compare(v.folder, &run::<f64>(&scene, &v, &config()), &reference(&scene, &v), DOUBLE);
+    }
+}
+
+#[test]
+fn single_precision_is_close() {
+    // Without oversampling the plain step sums all samples, the engine the significant ones (0.999 of the mass).
+    for v in [golden::OS1, golden::FULL, golden::SYM, golden::START0] {
+        let scene = scene(&v);
+        compare(v.folder, &run::<f32>(&scene, &v, &config()), &reference(&scene, &v), SINGLE);
+    }
+}
+
+#[test]
+fn local_searches_equal_the_plain_step() {
+    let v = golden::LOCAL;
+    let scene = scene(&v);
+    let truth = reference(&scene, &v);
+    compare("local double", &run::<f64>(&scene, &v, &config()), &truth, DOUBLE);
+    compare("local single", &run::<f32>(&scene, &v, &config()), &truth, SINGLE);
+}
+
+#[test]
+fn cross_correlation_equals_the_plain_step() {
+    for v in [golden::CC1, golden::CC] {
+        let scene = scene(&v);
+        compare(v.folder, &run::<f64>(&scene, &v, &config()), &reference(&scene, &v), DOUBLE);
+    }
+}
+
+/// Everything that must not change a bit: threads, blocks in a batch, copies, memory for weights, columns, energies.
+#[test]
+fn the_same_bits_whatever_happens() {
+    for v in [golden::FULL, golden::LOCAL] {
+        let scene = scene(&v);
+        let plain = run::<f32>(&scene, &v, &config());
+        let same = |name: &str, config: Config| {
+            let other = run::<f32>(&scene, &v, &config);
+            assert_eq!(other.assignments, plain.assignments, "{name}");
+            assert_eq!(other.sums, plain.sums, "{name}");
+        };
+        same("2 threads", Config { threads: 2, ..config() });
+        same("3 threads, 2 copies", Config { threads: 3, sum_copies: 2, ..config() });
+        same("2 blocks", Config { blocks_per_batch: 2, ..config() });
+        same("7 blocks", Config { blocks_per_batch: 7, ..config() });
+        same("1/100 of the weights", Config { weight_bytes: 0, ..config() });
+        same(
+            "1/100 of the weights, 7 blocks, 2 threads",
+            Config { weight_bytes: 0, blocks_per_batch: 7, threads: 2, ..config() },
+        );
+        same("no kept columns", Config { column_bytes: 0, ..config() });
+        same("few kept columns", Config { column_bytes: 100_000, ..config() });
+        same("one particle a search", Config { energy_bytes: 0, ..config() });
+        if Isa::detect() == Isa::Avx512 {
+            same("AVX2", Config { isa: Isa::Avx2, ..config() });
+        }
+    }
+}
