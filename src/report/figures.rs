@@ -20,6 +20,8 @@ use super::slices;
 
 /// Gold standard of resolution between half maps.
 const FSC_THRESHOLD: f64 = 0.143;
+/// Data-versus-prior ratios below this say no more than that there is no signal.
+const SMALLEST_RATIO: f64 = 0.01;
 const MIB: f64 = 1024.0 * 1024.0;
 /// More points are not told apart on a chart.
 const MOST_TRACE_POINTS: usize = 4000;
@@ -119,14 +121,14 @@ fn signal_to_noise(run: &Run) -> Option<Figure> {
     if facts.fsc.iter().any(|v| *v > 0.0) {
         return None;
     }
-    let y = Axis::log("", 0.01, 1000.0);
+    let y = Axis::log("", SMALLEST_RATIO, 1000.0);
     let mut chart = Chart::new("Signal of the data against the prior, by class", resolution_axis(run), y);
     let names: Vec<String> = (1..=facts.ssnr.len()).map(|k| format!("class {k}")).collect();
     let mut entries = Vec::new();
     for (k, curve) in facts.ssnr.iter().enumerate() {
         let colour = SERIES[k % SERIES.len()];
-        let positive = shells(curve).into_iter().filter(|p| p[1] > 0.0).collect();
-        chart.series(&Series { dots: false, ..Series::new(colour, positive) });
+        let visible = shells(curve).into_iter().filter(|p| p[1] >= SMALLEST_RATIO).collect();
+        chart.series(&Series { dots: false, ..Series::new(colour, visible) });
         if k < SERIES.len() {
             entries.push((names[k].as_str(), colour));
         }
