@@ -1,1 +1,10 @@
-//! Weighted sums -> the next model.
+//! Weighted sums -> the next model, and the decisions between two iterations.
+//!
+//! Controllers: [`resolution`], [`sizes`], [`changes`], [`sampling_update`], [`convergence`].
+//! Where RELION's rule is an accident of its implementation, `parity` selects it; the default is the sane one.
+
+pub mod changes;
+pub mod convergence;
+pub mod resolution;
+pub mod sampling_update;
+pub mod sizes;

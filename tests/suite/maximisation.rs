@@ -1,1 +1,151 @@
-//! Tests of maximisation.
+//! Maximisation and the auto-refine controller against numbers of RELION.
+
+use relion_rs::dataset::Assignment;
+use relion_rs::formats::star::Block;
+use relion_rs::formats::star::StarFile;
+use relion_rs::maximisation::changes;
+use relion_rs::maximisation::changes::Changes;
+use relion_rs::maximisation::convergence;
+use relion_rs::maximisation::resolution;
+use relion_rs::maximisation::sampling_update;
+use relion_rs::maximisation::sizes;
+use relion_rs::model::Convergence;
+use relion_rs::model::PriorMode;
+use relion_rs::model::SamplingState;
+use relion_rs::model::Sizes;
+use relion_rs::rotation::Euler;
+use relion_rs::rotation::PointGroup;
+
+use super::support::golden;
+
+/// Files print six decimals, or seven digits below 0.001.
+const PRINTED: f64 = 1.01e-6;
+
+fn star(path: &str) -> StarFile {
+    StarFile::read(&golden(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn numbers(block: &Block, label: &str) -> Vec<f64> {
+    block.require(label).and_then(|c| c.f64s()).unwrap_or_else(|e| panic!("{label}: {e}"))
+}
+
+#[track_caller]
+fn assert_close(ours: f64, theirs: f64, tolerance: f64, what: &str) {
+    assert!((ours - theirs).abs() <= tolerance, "{what}: {ours} instead of {theirs}");
+}
+
+const BOX: usize = 48;
+const PIXEL: f64 = 4.75;
+
+/// A refinement by RELION with half sets: from its numbers of one iteration follow its decisions of the next.
+#[test]
+fn auto_refinement_is_replayed() {
+    let text = std::fs::read_to_string(golden("g07_auto/trace.json")).expect("a golden file");
+    // The resolution before the first iteration is printed as infinite, which JSON does not know.
+    let trace: serde_json::Value = serde_json::from_str(&text.replace("Infinity", "0")).expect("JSON");
+    let trace = trace.as_array().expect("one entry an iteration");
+    assert_eq!(trace.len(), 17);
+    let at = |i: usize, key: &str| trace[i][key].as_f64().unwrap_or_else(|| panic!("{key} of iteration {i}"));
+
+    let (mut size, mut conv) = (Sizes::start(), Convergence::start());
+    resolution::record(resolution::shell_of_initial_filter(40.0, BOX, PIXEL), BOX, PIXEL, &mut size, &mut conv);
+    let mut sampling = SamplingState {
+        healpix_order: 1,
+        psi_step_degrees: 30.0,
+        offset_range_angstrom: 4.0 * PIXEL,
+        offset_step_angstrom: 2.0 * PIXEL,
+        oversampling: 1,
+        perturbation: 0.0,
+        perturbation_factor: 0.5,
+        prior: PriorMode::Global,
+        original_healpix_order: 1,
+        original_psi_step_degrees: 30.0,
+        original_offset_range_angstrom: 4.0 * PIXEL,
+        original_offset_step_angstrom: 2.0 * PIXEL,
+    };
+    for i in 1..trace.len() {
+        let is_last = convergence::check(&mut conv);
+        assert_eq!(is_last, at(i, "rlnHasConverged") == 1.0, "iteration {i} converged");
+        let next = sizes::next_current_size(&size, at(i - 1, "rlnAveragePmax"), BOX, PIXEL);
+        size.current_size = if is_last { BOX } else { next };
+        assert_eq!(size.current_size as f64, at(i, "rlnCurrentImageSize"), "iteration {i}: size");
+
+        conv.accuracy_degrees = at(i, "rlnOverallAccuracyRotations");
+        conv.accuracy_angstrom = at(i, "rlnOverallAccuracyTranslationsAngst");
+        if i >= 2 {
+            sampling_update::update(&mut sampling, &mut conv, 4, PIXEL, true);
+        }
+        assert_eq!(f64::from(sampling.healpix_order), at(i, "rlnHealpixOrder"), "iteration {i}: order");
+        assert_close(sampling.psi_step_degrees, at(i, "rlnPsiStep"), PRINTED, "psi step");
+        assert_close(sampling.offset_range_angstrom, at(i, "rlnOffsetRange"), 2.5 * PRINTED, "offset range");
+        assert_close(sampling.offset_step_angstrom, at(i, "rlnOffsetStep"), PRINTED, "offset step");
+        let (mode, sigma) = match sampling.prior {
+            PriorMode::Global => (0.0, 0.0),
+            PriorMode::Local { sigma_degrees } => (1.0, sigma_degrees[0]),
+        };
+        assert_eq!(mode, at(i, "rlnOrientationalPriorMode"), "iteration {i}: local search");
+        assert_close(sigma, at(i, "rlnSigmaPriorTiltAngle"), PRINTED, "sigma of the orientation prior");
+
+        let name = if is_last { "run_model.star".into() } else { format!("run_it{i:03}_half1_model.star") };
+        let model = star(&format!("g07_auto/run/{name}"));
+        let class = model.require("model_class_1").expect("a class");
+        sizes::learn_from_fsc(&mut size, &numbers(class, "rlnGoldStandardFsc"), true);
+        assert_eq!(size.increment as f64, at(i, "rlnIncrementImageSize"), "iteration {i}: increment");
+        assert_eq!(f64::from(u8::from(size.has_high_fsc_at_limit)), at(i, "rlnHasHighFscAtResolLimit"));
+        let ratio = numbers(class, "rlnSsnrMap");
+        let resolved = resolution::resolved_shell([ratio.as_slice()], true);
+        resolution::record(resolved.shell, BOX, PIXEL, &mut size, &mut conv);
+        assert_close(1.0 / size.current_resolution_per_angstrom, at(i, "rlnCurrentResolution"), PRINTED, "resolution");
+        assert_close(size.best_resolution_per_angstrom, at(i, "rlnBestResolutionThusFar"), PRINTED, "best resolution");
+        assert_eq!(
+            f64::from(conv.iterations_without_resolution_gain),
+            at(i, "rlnNumberOfIterWithoutResolutionGain"),
+            "iteration {i}: without gain of resolution"
+        );
+
+        let seen = Changes {
+            degrees: at(i, "rlnChangesOptimalOrientations"),
+            angstrom: at(i, "rlnChangesOptimalOffsets"),
+            classes: at(i, "rlnChangesOptimalClasses"),
+        };
+        changes::record(seen, &sampling, &mut conv, true);
+        assert_eq!(
+            f64::from(conv.iterations_without_large_changes),
+            at(i, "rlnNumberOfIterWithoutChangingAssignments"),
+            "iteration {i}: without large changes"
+        );
+        assert_eq!(conv.smallest_change_degrees, at(i, "rlnSmallestChangesOrientations"), "iteration {i}");
+        assert_eq!(conv.smallest_change_angstrom, at(i, "rlnSmallestChangesOffsets"), "iteration {i}");
+        assert_eq!(conv.smallest_change_classes, at(i, "rlnSmallestChangesClasses"), "iteration {i}");
+    }
+}
+
+fn assignments(path: &str) -> Vec<Assignment> {
+    let file = star(path);
+    let table = file.require("particles").expect("particles");
+    let column = |label: &str| numbers(table, label);
+    let angles = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"].map(column);
+    let (x, y, class) = (column("rlnOriginXAngst"), column("rlnOriginYAngst"), column("rlnClassNumber"));
+    (0..x.len())
+        .map(|i| Assignment {
+            euler: Euler::new(angles[0][i], angles[1][i], angles[2][i]),
+            offset_angstrom: [x[i], y[i]],
+            class: class[i] as u32,
+            norm_correction: 1.0,
+            log_likelihood: 0.0,
+            max_probability: 1.0,
+            significant_samples: 1,
+        })
+        .collect()
+}
+
+#[test]
+fn changes_between_two_iterations() {
+    let (old, new) = (assignments("g07_auto/run/run_it014_data.star"), assignments("g07_auto/run/run_it015_data.star"));
+    assert_eq!(old.len(), 120);
+    let changes = changes::measure(&old, &new, &PointGroup::parse("C1").expect("C1"));
+    // Three printed angles of each pose enter a mean.
+    assert_close(changes.degrees, 0.587332, 3.0 * PRINTED, "orientations");
+    assert_close(changes.angstrom, 0.612085, 3.0 * PRINTED, "offsets");
+    assert_eq!(changes.classes, 0.0);
+}
