@@ -36,14 +36,26 @@ pub fn measure(old: &[Assignment], new: &[Assignment], group: &PointGroup) -> Ch
 
 /// Records the changes of this iteration and counts standstills.
 ///
-/// The smallest change of class is kept as it is; with `parity` rounded to a whole number.
+/// Changes are compared with the fine steps of the present sampling, and the smallest share of class changes is kept
+/// as it is. With `parity` the steps are those of the sampling that the run started with (the decisions that
+/// RELION 5.0.1 records over 16 iterations follow from these and not from the present ones), and the share is rounded
+/// to a whole number.
 pub fn record(changes: Changes, sampling: &SamplingState, convergence: &mut Convergence, parity: bool) {
     let c = convergence;
+    let compared = if parity {
+        SamplingState {
+            healpix_order: sampling.original_healpix_order,
+            offset_step_angstrom: sampling.original_offset_step_angstrom,
+            ..*sampling
+        }
+    } else {
+        *sampling
+    };
     let stands =
         |change: f64, step: f64, smallest: f64| change / step < OF_FINE_STEP || IMPROVEMENT * change >= smallest;
     let stalled = IMPROVEMENT * changes.classes >= c.smallest_change_classes
-        && stands(changes.angstrom, sampling.fine_offset_step_angstrom(), c.smallest_change_angstrom)
-        && stands(changes.degrees, sampling.fine_angular_step_degrees(), c.smallest_change_degrees);
+        && stands(changes.angstrom, compared.fine_offset_step_angstrom(), c.smallest_change_angstrom)
+        && stands(changes.degrees, compared.fine_angular_step_degrees(), c.smallest_change_degrees);
     c.iterations_without_large_changes = if stalled { c.iterations_without_large_changes + 1 } else { 0 };
     c.change_degrees = changes.degrees;
     c.change_angstrom = changes.angstrom;
