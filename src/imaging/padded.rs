@@ -142,8 +142,10 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
                     lines.columns[..count * self.padded].fill(zero());
                     for kz in 0..high {
                         let row = &sphere[self.rows.row(kz as i32 - r as i32, y)];
-                        let inside = self.inside(y, kz).clamp(first, first + count);
-                        self.gather(&row[first..inside.max(first)], self.frequency(kz), &mut lines.columns);
+                        let inside = self.inside(y, kz).min(first + count);
+                        if inside > first {
+                            self.gather(&row[first..inside], self.frequency(kz), &mut lines.columns);
+                        }
                     }
                     self.transform(&self.column_inverse, count, lines);
                     for (z, row) in slab.chunks_exact_mut(width).enumerate() {
