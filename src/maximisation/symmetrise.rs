@@ -1,0 +1,195 @@
+//! What is known about the sums before any division: they are Hermitian, and the particle may be symmetric.
+//!
+//! Both are sums, not means: every measured sample was inserted once, on one side and in one asymmetric unit.
+
+use std::ops::Add;
+use std::ops::Mul;
+
+use num_complex::Complex;
+use rayon::prelude::*;
+
+use crate::expectation::ClassSums;
+use crate::imaging::Geometry;
+use crate::imaging::SphereRows;
+use crate::rotation::Matrix3;
+
+use super::sweep;
+
+/// Pools Friedel mates on the plane x = 0 and sums over the point group.
+///
+/// `operators` are all elements of the group (rotations of the object), the identity among them, in a fixed order.
+/// The sum resamples the volumes trilinearly and takes one more volume of complex numbers while it runs; with one
+/// element only, nothing is resampled.
+pub fn symmetrise(geometry: &Geometry, sums: &mut ClassSums, operators: &[Matrix3]) {
+    pool_friedel_mates(&geometry.rows, &mut sums.data, &mut sums.weight);
+    if operators.len() > 1 {
+        sum_over_group(geometry, &mut sums.data, operators, |v| v.conj());
+        sum_over_group(geometry, &mut sums.weight, operators, |v| v);
+    }
+}
+
+/// Replaces each pair (0, y, z), (0, -y, -z) by its sum; the origin stays.
+fn pool_friedel_mates(rows: &SphereRows, data: &mut [Complex<f64>], weight: &mut [f64]) {
+    assert!(data.len() == rows.len() && weight.len() == rows.len(), "volumes in the geometry's rows");
+    let edge = rows.edge();
+    for z in 0..=edge {
+        for y in if z == 0 { 1 } else { -edge }..=edge {
+            if let (Some(a), Some(b)) = (rows.index(0, y, z), rows.index(0, -y, -z)) {
+                let sum = data[a] + data[b].conj();
+                (data[a], data[b]) = (sum, sum.conj());
+                let sum = weight[a] + weight[b];
+                (weight[a], weight[b]) = (sum, sum);
+            }
+        }
+    }
+}
+
+/// out(k) = sum over the operators R of in(R k), for |k| <= radius; voxels beyond keep their value.
+fn sum_over_group<T>(
+    geometry: &Geometry,
+    volume: &mut Vec<T>,
+    operators: &[Matrix3],
+    mate: impl Fn(T) -> T + Sync + Copy,
+) where
+    T: Copy + Send + Sync + Default + Add<Output = T> + Mul<f64, Output = T>,
+{
+    let rows = &geometry.rows;
+    let radius2 = (rows.radius() as i32).pow(2);
+    let input = std::mem::take(volume);
+    let mut output = input.clone();
+    let others: Vec<Matrix3> = operators.iter().copied().filter(|o| *o != Matrix3::IDENTITY).collect();
+    sweep::planes_mut(rows, &mut output).into_par_iter().for_each(|(z, plane)| {
+        let start = sweep::plane_start(rows, z);
+        for y in -rows.edge()..=rows.edge() {
+            let rest = radius2 - z * z - y * y;
+            if rest < 0 {
+                continue;
+            }
+            let row = rows.row(z, y);
+            let out = &mut plane[row.start - start..row.end - start];
+            let inside = (rest as u32).isqrt() as usize + 1;
+            for operator in &others {
+                let m = operator.0;
+                let origin: [f64; 3] = std::array::from_fn(|i| m[i][1] * f64::from(y) + m[i][2] * f64::from(z));
+                for (x, out) in out[..inside].iter_mut().enumerate() {
+                    let p: [f64; 3] = std::array::from_fn(|i| origin[i] + m[i][0] * x as f64);
+                    *out = *out + interpolate(rows, &input, p, mate);
+                }
+            }
+        }
+    });
+    *volume = output;
+}
+
+/// Trilinear value at a point inside the sphere (or a rounding beyond it).
+#[inline(always)]
+fn interpolate<T>(rows: &SphereRows, volume: &[T], point: [f64; 3], mate: impl Fn(T) -> T) -> T
+where
+    T: Copy + Add<Output = T> + Mul<f64, Output = T>,
+{
+    let mirrored = point[0] < 0.0;
+    let p = if mirrored { point.map(|v| -v) } else { point };
+    let low = p.map(f64::floor);
+    let f = [p[0] - low[0], p[1] - low[1], p[2] - low[2]];
+    let (starts, edge) = (rows.starts(), rows.edge());
+    let stride = (2 * edge + 1) as usize;
+    let row = (low[2] as i32 + edge) as usize * stride + (low[1] as i32 + edge) as usize;
+    let along_x = |row: usize| {
+        let at = starts[row] as usize + low[0] as usize;
+        volume[at] * (1.0 - f[0]) + volume[at + 1] * f[0]
+    };
+    let near = along_x(row) * (1.0 - f[1]) + along_x(row + 1) * f[1];
+    let far = along_x(row + stride) * (1.0 - f[1]) + along_x(row + stride + 1) * f[1];
+    let value = near * (1.0 - f[2]) + far * f[2];
+    if mirrored { mate(value) } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rotation::PointGroup;
+
+    /// Rounding of sums of a few numbers of order one.
+    const TOLERANCE: f64 = 1e-12;
+
+    fn sums(rows: &SphereRows, f: impl Fn(i32, i32, i32) -> Complex<f64>) -> ClassSums {
+        let mut sums = ClassSums {
+            data: vec![Complex::default(); rows.len()],
+            weight: vec![0.0; rows.len()],
+            directions: Vec::new(),
+        };
+        rows.for_each(|i, x, y, z| {
+            sums.data[i] = f(x, y, z);
+            sums.weight[i] = sums.data[i].norm();
+        });
+        sums
+    }
+
+    #[test]
+    fn friedel_mates_are_summed_and_the_origin_is_left_alone() {
+        let geometry = Geometry::new(8, 2.0, 8);
+        let rows = &geometry.rows;
+        let mut s = sums(rows, |x, y, z| Complex::new(f64::from(x + 2 * y + 3 * z), f64::from(1 + y)));
+        let before = s.clone();
+        symmetrise(&geometry, &mut s, &[Matrix3::IDENTITY]);
+        let at = |x, y, z| rows.index(x, y, z).expect("stored");
+        let (a, b) = (at(0, 2, -3), at(0, -2, 3));
+        assert_eq!(s.data[a], before.data[a] + before.data[b].conj());
+        assert_eq!(s.data[b], s.data[a].conj());
+        assert_eq!((s.weight[a], s.weight[b]), (before.weight[a] + before.weight[b], s.weight[a]));
+        assert_eq!(s.data[at(0, 0, 0)], before.data[at(0, 0, 0)]);
+        assert_eq!(s.data[at(1, 2, -3)], before.data[at(1, 2, -3)]);
+    }
+
+    #[test]
+    fn a_symmetric_volume_is_multiplied_by_the_order_of_the_group() {
+        let geometry = Geometry::new(16, 2.0, 16);
+        let radius2 = geometry.rows.radius().pow(2) as i32;
+        // |x| + |y| + |z|^2 has the symmetry of D4 about z, whose elements permute and reflect the axes.
+        let f = |x: i32, y: i32, z: i32| Complex::new(f64::from(x.abs() + y.abs() + z * z + 1), 0.0);
+        let mut s = sums(&geometry.rows, f);
+        let group = PointGroup::parse("D4").expect("D4");
+        let operators: Vec<Matrix3> = group.operators().iter().map(|o| o.right).collect();
+        let mut expected = s.clone();
+        pool_friedel_mates(&geometry.rows, &mut expected.data, &mut expected.weight);
+        // Pooling doubles the plane x = 0 only: put the doubled value everywhere.
+        for (d, w) in s.data.iter_mut().zip(&mut s.weight) {
+            *d *= 2.0;
+            *w *= 2.0;
+        }
+        sum_over_group(&geometry, &mut s.data, &operators, |v| v.conj());
+        sum_over_group(&geometry, &mut s.weight, &operators, |v| v);
+        let mut seen = 0;
+        geometry.rows.for_each(|i, x, y, z| {
+            if x * x + y * y + z * z <= radius2 {
+                let wanted = f(x, y, z) * 16.0;
+                assert!((s.data[i] - wanted).norm() < TOLERANCE * wanted.norm(), "{x} {y} {z}");
+                assert!((s.weight[i] - wanted.norm()).abs() < TOLERANCE * wanted.norm());
+                seen += 1;
+            }
+        });
+        assert!(seen > 8000);
+    }
+
+    #[test]
+    fn a_turned_point_lands_between_its_neighbours_and_any_thread_count_gives_the_same_bits() {
+        let geometry = Geometry::new(16, 2.0, 12);
+        let group = PointGroup::parse("I2").expect("I2");
+        let operators: Vec<Matrix3> = group.operators().iter().map(|o| o.right).collect();
+        let start = sums(&geometry.rows, |x, y, z| Complex::new(f64::from(x + 3 * y), f64::from(z - y)));
+        let run = |threads: usize| {
+            let mut s = start.clone();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            pool.install(|| symmetrise(&geometry, &mut s, &operators));
+            s
+        };
+        let (one, three) = (run(1), run(3));
+        assert_eq!(one, three);
+        // A linear function is interpolated exactly; the sum of all rotated copies of a vector is zero.
+        geometry.rows.for_each(|i, x, y, z| {
+            if x > 4 && x * x + y * y + z * z <= 100 {
+                assert!(one.data[i].re.is_finite() && one.weight[i] > start.weight[i]);
+            }
+        });
+    }
+}
