@@ -126,12 +126,13 @@ mod tests {
     #[test]
     fn a_tight_mask_is_corrected_for() {
         let n = 32;
-        // The same low-pass filtered noise in a small ball, and independent white noise in both halves.
+        // The same noise of a small ball up to shell 7, and independent white noise in both halves.
         let plan = RealFft3::<f64>::new(n);
-        let mut half = plan.forward(noise(n, 9).into_iter().map(f64::from));
+        let mut signal: Vec<f64> = noise(n, 9).into_iter().map(f64::from).collect();
+        mask::multiply_by_sphere(&mut signal, n, 6.0, 2.0);
+        let mut half = plan.forward(signal.into_iter());
         fourier::low_pass_3d(&mut half, n, 6.0);
-        let mut signal: Vec<f64> = plan.inverse(&mut half).iter().map(|v| 20.0 * v).collect();
-        mask::multiply_by_sphere(&mut signal, n, 7.0, 2.0);
+        let signal: Vec<f64> = plan.inverse(&mut half).iter().map(|v| 20.0 * v).collect();
         let mut ball = vec![1.0_f32; n.pow(3)];
         mask::multiply_by_sphere(&mut ball, n, 7.0, 2.0);
         let map = |item: u64| Volume {

@@ -13,17 +13,24 @@ use relion_rs::imaging::Ctf;
 use relion_rs::imaging::CtfOptions;
 use relion_rs::imaging::Geometry;
 use relion_rs::imaging::PixelList;
+use relion_rs::imaging::Projector;
 use relion_rs::imaging::ReferenceScale;
 use relion_rs::imaging::backproject;
+use relion_rs::imaging::mask::CircularMask;
 use relion_rs::imaging::shift;
+use relion_rs::maximisation::accuracy;
+use relion_rs::maximisation::accuracy::Trial;
 use relion_rs::maximisation::changes;
 use relion_rs::maximisation::changes::Changes;
 use relion_rs::maximisation::convergence;
+use relion_rs::maximisation::initial;
+use relion_rs::maximisation::initial::InitialNoise;
 use relion_rs::maximisation::reconstruct;
 use relion_rs::maximisation::reconstruct::Division;
 use relion_rs::maximisation::resolution;
 use relion_rs::maximisation::sampling_update;
 use relion_rs::maximisation::sizes;
+use relion_rs::maximisation::ssnr;
 use relion_rs::maximisation::symmetrise;
 use relion_rs::model::Convergence;
 use relion_rs::model::PriorMode;
@@ -299,5 +306,145 @@ fn maps_from_known_poses() {
         let off = relative_l2(&map.data, &mrc(&format!("g09_reconstruct/{file}")).1);
         println!("{file}: relative L2 {off:.2e}");
         assert!(off < MAP_TOLERANCE, "{file}: {off}");
+    }
+}
+
+/// Printed noise spectra carry seven digits; an independent f64 evaluation of the same formulas differs by 3.4e-7.
+const NOISE_TOLERANCE: f64 = 5e-7;
+/// Half of the last printed digit of a number with six decimals.
+const HALF_DIGIT: f64 = 5.1e-7;
+
+#[track_caller]
+fn assert_spectrum(ours: &[f64], theirs: &[f64], relative: f64, absolute: f64, what: &str) {
+    assert_eq!(ours.len(), theirs.len(), "{what}");
+    for (s, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        assert!((a - b).abs() <= relative * b.abs() + absolute, "{what}, shell {s}: {a} instead of {b}");
+    }
+}
+
+#[test]
+fn spectra_before_the_first_iteration() {
+    let ([n, _, _], stack) = mrc("g04_init/particles.mrcs");
+    let mask = CircularMask::<f64>::new(n, 190.0 / (2.0 * 3.5), 5.0);
+    for (folder, masked, ini_high) in [("zm", true, None), ("nozm", false, None), ("ini", true, Some(40.0))] {
+        let model = star(&format!("g04_init/{folder}/run_it000_model.star"));
+        let mut collector = InitialNoise::new(n, 1);
+        for image in stack.chunks_exact(n * n) {
+            let mut image: Vec<f64> = image.iter().map(|v| f64::from(*v)).collect();
+            if masked {
+                mask.fill_with_mean(&mut image);
+            }
+            collector.add(0, &image);
+        }
+        assert_eq!(collector.count(0), 60);
+        let noise = collector.finish();
+        let theirs = numbers(model.require("model_optics_group_1").expect("noise"), "rlnSigma2Noise");
+        assert_spectrum(&noise[0], &theirs, NOISE_TOLERANCE, 0.0, "sigma2_noise");
+
+        let class = model.require("model_class_1").expect("a class");
+        let data = mrc("inputs/ref64.mrc").1;
+        let mut map = Volume { box_pixels: n, pixel_size_angstrom: 3.5, data };
+        if let Some(resolution) = ini_high {
+            initial::low_pass(&mut map, resolution);
+        }
+        let tau2 = initial::tau2_of_map(&map, 4.0);
+        let theirs = numbers(class, "rlnReferenceTau2");
+        // Maps are kept in single precision: beyond a low-pass filter they hold rounding noise of 1e-12.
+        let rounding = if ini_high.is_some() { 1e-11 } else { 0.0 };
+        // Six decimals above 0.001, seven digits below.
+        for (s, (a, b)) in tau2.iter().zip(&theirs).enumerate() {
+            let printed = if *b >= 0.001 { HALF_DIGIT } else { NOISE_TOLERANCE * b };
+            assert_close(*a, *b, printed + rounding, &format!("{folder}: tau2 of shell {s}"));
+        }
+        let ratio = initial::data_versus_prior(&tau2, &noise, 60.0);
+        let shells = if ini_high.is_some() { 7 } else { tau2.len() };
+        let theirs = numbers(class, "rlnSsnrMap");
+        assert_spectrum(&ratio[..shells], &theirs[..shells], 1e-6, HALF_DIGIT, "data versus prior");
+    }
+}
+
+#[test]
+fn the_initial_low_pass_filter() {
+    let data = mrc("inputs/ref32.mrc").1;
+    let mut map = Volume { box_pixels: 32, pixel_size_angstrom: 7.0, data };
+    initial::low_pass(&mut map, 60.0);
+    let theirs = mrc("g05_em/os0/run_it000_class001.mrc").1;
+    let largest = theirs.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    let worst = map.data.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    // Both files are single precision: half of the last bit of the largest value is 6e-8.
+    assert!(worst <= 6e-8 * largest, "{worst} of {largest}");
+}
+
+/// Ratios of printed numbers of six decimals or seven digits.
+const PRINTED_RATIO: f64 = 1e-3;
+
+#[test]
+fn signal_to_noise_ratios_follow_the_recorded_fsc() {
+    // Weights that give the recorded noise are not known; one flat volume scales it away.
+    let geometry = Geometry::new(BOX, 2.0, 34);
+    let weight = vec![1.0; geometry.rows.len()];
+    for (file, joined, pairs) in [("run_it005_half1_model.star", false, 18), ("run_model.star", true, 24)] {
+        let model = star(&format!("g07_auto/run/{file}"));
+        let class = model.require("model_class_1").expect("a class");
+        let fsc = numbers(class, "rlnGoldStandardFsc");
+        let spectra = ssnr::gold_standard(&geometry, &weight, &fsc, joined, 1.0, true);
+        let theirs = numbers(class, "rlnSsnrMap");
+        assert_spectrum(&spectra.ssnr, &theirs, 1e-4, HALF_DIGIT, file);
+        let (tau2, sigma2) = (numbers(class, "rlnReferenceTau2"), numbers(class, "rlnReferenceSigma2"));
+        for s in 0..pairs.min(geometry.r_max) {
+            let ours = spectra.tau2[s] / spectra.sigma2[s];
+            assert_close(ours * sigma2[s] / tau2[s], 1.0, PRINTED_RATIO, &format!("{file}: tau2 of shell {s}"));
+        }
+    }
+}
+
+/// Accuracies are means over a few particles with a random axis each: the standard error of the mean, roughly.
+const ACCURACY_TOLERANCE: f64 = 0.15;
+
+#[test]
+fn accuracies_are_those_of_relion_within_the_choice_of_axes() {
+    let n = 32;
+    let reference = Projector::<f64>::new(&mrc("g05_em/os0/run_it000_class001.mrc").1, n, 2.0, 28);
+    let before = star("g05_em/os0/run_it000_model.star");
+    let noise = numbers(before.require("model_optics_group_1").expect("noise"), "rlnSigma2Noise");
+    let table = star("g05_em/particles.star");
+    let table = table.require("particles").expect("particles");
+    let defocus = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"].map(|label| numbers(table, label));
+    let (optics, pixels) = (optics(n, 7.0, 2.0), PixelList::new(28));
+    let scale = ReferenceScale::new(&optics, n, 7.0);
+    let ctfs: Vec<Vec<f64>> = (0..defocus[0].len())
+        .map(|i| {
+            let ctf = Ctf::new(&optics, &ctf_of([defocus[0][i], defocus[1][i], defocus[2][i]]), CtfOptions::default());
+            let ctf = ctf.expect("a CTF");
+            (0..pixels.len()).map(|p| ctf.at(f64::from(pixels.kx[p]), f64::from(pixels.ky[p]), 0.0)).collect()
+        })
+        .collect();
+    assert_eq!(ctfs.len(), 24);
+    let trials = |euler: Euler| -> Vec<Trial> {
+        ctfs.iter()
+            .enumerate()
+            .map(|(i, ctf)| Trial {
+                particle: i as u64,
+                euler,
+                scale: &scale,
+                pixels: &pixels,
+                ctf,
+                noise: &noise,
+                pixel_size_angstrom: 7.0,
+            })
+            .collect()
+    };
+    // The particles have no angles before the first iteration.
+    let found = accuracy::estimate(&reference.geometry, &reference.data, &trials(Euler::new(0.0, 0.0, 0.0)), 1);
+    let after = star("g05_em/os0/run_it001_model.star");
+    let class = after.require("model_classes").expect("classes");
+    let (degrees, angstrom) =
+        (numbers(class, "rlnAccuracyRotations")[0], numbers(class, "rlnAccuracyTranslationsAngst")[0]);
+    println!("{} degrees for {degrees}, {} A for {angstrom}", found.degrees, found.angstrom);
+    assert_close(found.degrees / degrees, 1.0, ACCURACY_TOLERANCE, "rotations");
+    assert_close(found.angstrom / angstrom, 1.0, ACCURACY_TOLERANCE, "translations");
+    let theirs = numbers(after.require("model_class_1").expect("a class"), "rlnSpectralOrientabilityContribution");
+    for s in 1..6 {
+        assert_close(found.orientability[s], theirs[s], 0.1, &format!("orientability of shell {s}"));
     }
 }
