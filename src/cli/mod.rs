@@ -10,6 +10,7 @@ mod man;
 mod maps;
 mod new;
 mod page;
+mod report;
 mod resume;
 mod run;
 mod screen;

@@ -15,6 +15,7 @@ use super::completions;
 use super::config;
 use super::man;
 use super::new;
+use super::report;
 use super::resume;
 use super::run;
 use super::screen::Screen;
@@ -44,6 +45,8 @@ pub enum Verb {
     Resume(resume::Arguments),
     /// Show how far a run is
     Status(status::Arguments),
+    /// Write a page of figures about a run
+    Report(report::Arguments),
     /// Make particles with a known truth from a map
     Simulate(Box<simulate::Arguments>),
     /// Print the Fourier shell correlation of two maps
@@ -82,6 +85,7 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Run(arguments) => run::run(*arguments, screen),
         Verb::Resume(arguments) => resume::run(&arguments, screen),
         Verb::Status(arguments) => status::run(&arguments, screen),
+        Verb::Report(arguments) => report::run(&arguments, screen),
         Verb::Simulate(arguments) => simulate::run(&arguments, screen),
         Verb::Compare(arguments) => compare::run(&arguments, screen),
         Verb::Config(verb) => config::run(verb, screen),

@@ -24,7 +24,7 @@ pub fn write(path: &Path, dataset: &Dataset, assignments: &[Assignment], half_of
     tables(dataset, assignments, half_of)?.write(path)
 }
 
-/// The file that [`write`] writes.
+/// The file that [`write()`] writes.
 pub fn tables(dataset: &Dataset, assignments: &[Assignment], half_of: &[u8]) -> Result<StarFile> {
     let count = dataset.particles.len();
     if assignments.len() != count || !(half_of.is_empty() || half_of.len() == count) {

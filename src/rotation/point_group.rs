@@ -89,9 +89,9 @@ impl Kind {
     }
 }
 
-/// A point group in RELION's settings: main axis z, two-fold axes of D<n> include x; I is I2.
+/// A point group in RELION's settings: main axis z, two-fold axes of `D<n>` include x; I is I2.
 ///
-/// S<n> is what RELION calls so: an n/2-fold axis and the inversion.
+/// `S<n>` is what RELION calls so: an n/2-fold axis and the inversion.
 #[derive(Clone, Debug)]
 pub struct PointGroup {
     name: String,

@@ -422,6 +422,15 @@ fn progress_of_the_engine_is_shown_as_lines_or_json() {
 }
 
 #[test]
+fn report_wants_a_finished_iteration() {
+    let stage = Stage::new(Some("#!/bin/sh\nexit 0\n"));
+    assert_eq!(code(&stage.launch(JOB)), 0);
+    let output = stage.launch("report out");
+    assert!([65, 66].contains(&code(&output)) && err(&output).contains("fix:"), "{}", err(&output));
+    assert!(!stage.path("out/report.html").exists());
+}
+
+#[test]
 fn man_pages_and_completions_name_every_verb() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(code(&launcher(folder.path(), "man pages")), 0);
