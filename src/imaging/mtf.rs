@@ -51,7 +51,8 @@ impl Mtf {
         } else {
             f.partition_point(|v| *v <= per_angstrom) as f64 - 1.0
         };
-        if interval < 0.0 {
+        if interval < 0.0 || (self.parity_step && interval < 1.0) {
+            // RELION does not interpolate in the first interval.
             self.values[0]
         } else if interval >= last as f64 {
             self.values[last]
@@ -93,6 +94,7 @@ mod tests {
         // Step 0.04: at 0.09 the interval is the third one, extended to the left.
         assert!((table(true).at(0.09) - (0.7 + 0.3 * 0.01 / 0.05)).abs() < 1e-12);
         assert!((table(true).at(0.18) - 0.3).abs() < 1e-12);
+        assert_eq!(table(true).at(0.03), 1.0);
     }
 
     #[test]
