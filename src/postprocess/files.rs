@@ -22,6 +22,9 @@ use super::tables;
 /// Relative difference of pixel sizes that is no rounding of headers.
 const PIXEL_SIZE_SLACK: f64 = 1e-3;
 
+/// What is written, after the root.
+const OUTPUTS: [&str; 5] = [".mrc", "_masked.mrc", ".star", "_fsc.xml", "_fsc.dat"];
+
 /// What to read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inputs {
@@ -62,6 +65,12 @@ pub fn run(inputs: &Inputs, options: &Options, root: &Path) -> Result<Postproces
         Some(path) => path.clone(),
         None => other_half(&inputs.half1)?,
     };
+    let with = |end: &str| {
+        let mut name = root.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    check_outputs(&OUTPUTS.map(with), inputs, &half2_path)?;
     let mut half1 = read_cube(&inputs.half1)?;
     let mut half2 = read_cube(&half2_path)?;
     let pixel_size = pixel_size(inputs, &half1, &half2, &half2_path)?;
@@ -82,11 +91,6 @@ pub fn run(inputs: &Inputs, options: &Options, root: &Path) -> Result<Postproces
     let result =
         postprocess(&half1, &half2, mask.as_ref(), &options).map_err(|error| name_maps(error, inputs, &half2_path))?;
 
-    let with = |end: &str| {
-        let mut name = root.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    };
     let (map_path, masked_path) = (with(".mrc"), with("_masked.mrc"));
     if let Some(folder) = root.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|cause| Error::writing(folder, &cause))?;
@@ -126,6 +130,23 @@ pub fn read_mtf(path: &Path, pixel_size_angstrom: f64, parity: bool) -> Result<M
     let values = block.require("rlnMtfValue")?.f64s()?;
     Mtf::new(&frequencies, &values, pixel_size_angstrom, parity)
         .map_err(|error| Error { place: path.display().to_string(), ..error })
+}
+
+/// A root that is the stem of a half map, or of the detector's table, would destroy it.
+fn check_outputs(outputs: &[PathBuf], inputs: &Inputs, half2: &Path) -> Result<()> {
+    let mtf = inputs.mtf.as_ref().map(|(path, _)| path.as_path());
+    let read = [Some(inputs.half1.as_path()), Some(half2), inputs.mask.as_deref(), mtf];
+    for output in outputs {
+        let Ok(there) = output.canonicalize() else { continue };
+        let is_this = |path: &&Path| path.canonicalize().is_ok_and(|path| path == there);
+        if let Some(input) = read.into_iter().flatten().find(is_this) {
+            return Err(Error::usage(
+                format!("the output {} would overwrite the input {}", output.display(), input.display()),
+                "Choose another name for the output.",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn read_cube(path: &Path) -> Result<Map> {

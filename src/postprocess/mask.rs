@@ -35,7 +35,7 @@ impl Default for MaskOptions {
 ///
 /// # Errors
 /// `BadData` when the map is no even cube of finite values (a low-pass needs that) or no voxel reaches the threshold;
-/// `Usage` when an option is out of range.
+/// `Usage` when an option is out of range or shrinking leaves nothing.
 pub fn create(map: &Map, options: &MaskOptions) -> Result<Map> {
     check(map, options)?;
     let filtered = options.low_pass_angstrom.map(|d| low_passed(map, d)).transpose()?;
@@ -61,9 +61,14 @@ pub fn create(map: &Map, options: &MaskOptions) -> Result<Map> {
         is_inside =
             squared_distances(&is_outside, size).iter().map(|d| *d == NOWHERE || f64::from(*d) >= reach).collect();
     }
+    if !is_inside.contains(&true) {
+        return Err(Error::usage(
+            format!("shrinking by {} pixels leaves nothing of the mask", -options.extend_pixels),
+            "Shrink by less, or lower the threshold.",
+        ));
+    }
     let data = if options.soft_edge_pixels > 0.0 {
         let width = options.soft_edge_pixels;
-        // Where shrinking has left nothing, every voxel is NOWHERE, and the mask is 0.
         squared_distances(&is_inside, size).iter().map(|d| soft_edge(f64::from(*d).sqrt(), width)).collect()
     } else {
         is_inside.iter().map(|inside| if *inside { 1.0 } else { 0.0 }).collect()

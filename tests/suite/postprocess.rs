@@ -176,9 +176,9 @@ fn the_mtf_is_divided_out_as_relion_does() {
         sharpen(&half(1), &half(2), &[1.0; 25], &options).unwrap().guinier.mtf_corrected.unwrap()
     };
     assert_near(&with(true), &theirs, LOGARITHM, "MTF corrected");
-    // Without its slip in the table the values differ between rows, and by no more than the curve bends.
+    // Without its slip in the table the first and the last rows differ: at 0.45 / pixel 0.375, not 0.3.
     let ours = with(false);
-    assert!(worst(&ours, &theirs) < 0.2);
+    assert!((0.1..0.4).contains(&worst(&ours, &theirs)));
     assert_near(&ours[10..15], &theirs[10..15], 0.01, "MTF corrected, inner rows");
 
     fs::write(&path, "data_\n\nloop_\n_rlnSpectralIndex #1\n0\n").unwrap();
@@ -256,6 +256,22 @@ fn files_are_complete_the_same_each_time_and_name_no_place() {
     let masked = read_map(&folder.path().join("a/post_masked.mrc")).unwrap();
     let product: Vec<f32> = map.data.iter().zip(&mask().data).map(|(v, m)| v * m).collect();
     assert!(masked.data == product && masked.pixel_size_angstrom == 4.75);
+}
+
+#[test]
+fn inputs_are_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    for number in [1, 2] {
+        let name = format!("run_half{number}_class001_unfil.mrc");
+        fs::copy(golden(&format!("g07_auto/run/{name}")), place(&name)).unwrap();
+    }
+    let inputs = Inputs { half1: place("run_half1_class001_unfil.mrc"), ..Inputs::default() };
+    let before = fs::read(&inputs.half1).unwrap();
+    let error = run(&inputs, &options(0), &place("run_half1_class001_unfil")).unwrap_err();
+    assert!(error.code == ExitCode::Usage && error.problem.contains("would overwrite the input"), "{error}");
+    assert!(fs::read(&inputs.half1).unwrap() == before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
 #[test]
@@ -353,6 +369,8 @@ fn bad_input_is_refused_with_a_sentence() {
     assert_eq!(run(&inputs, &usual, Path::new("nowhere")).unwrap_err().code, ExitCode::NoInput);
     let high = MaskOptions { threshold: 100.0, ..MaskOptions::default() };
     assert!(create(&half1, &high).unwrap_err().to_string().contains("no voxel reaches the threshold of 100"));
+    let shrunk = MaskOptions { threshold: 0.01, extend_pixels: -30.0, ..MaskOptions::default() };
+    assert!(create(&half1, &shrunk).unwrap_err().to_string().contains("leaves nothing"));
     let negative = MaskOptions { soft_edge_pixels: -1.0, ..MaskOptions::default() };
     assert_eq!(create(&half1, &negative).unwrap_err().code, ExitCode::Usage);
 }
