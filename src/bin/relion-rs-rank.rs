@@ -72,12 +72,7 @@ fn work(run_dir: &RunDir) -> Result<ExitCode> {
     run_dir.create()?;
     let _lock = run_dir.lock()?;
     log(run_dir, &format!("relion-rs-rank {} starts, process {}", env!("CARGO_PKG_VERSION"), std::process::id()))?;
-    let outcome: Result<ExitCode> = Err(Error::new(
-        ExitCode::Unavailable,
-        "",
-        format!("this build has no engine for {}", plan.kind),
-        "Use a later one.",
-    ));
+    let outcome = relion_rs::refine::run(run_dir, &plan);
     match &outcome {
         Ok(code) => log(run_dir, &format!("ends with code {} ({code:?})", *code as u8))?,
         Err(error) => {

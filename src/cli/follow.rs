@@ -72,7 +72,7 @@ impl Display {
                 ))
             }
             // The engine tells its own error on standard error.
-            Event::Phase { .. } | Event::Checkpoint { .. } | Event::Failed { .. } => Ok(()),
+            Event::Phase { .. } | Event::ArenaTrace { .. } | Event::Checkpoint { .. } | Event::Failed { .. } => Ok(()),
         }
     }
 

@@ -145,7 +145,7 @@ fn summarise(plan: &Plan, records: &[Record], is_at_work: impl Fn(&Started) -> O
                 summary.state = State::Failed;
                 summary.failure = Some(message.clone());
             }
-            Event::Phase { .. } => {}
+            Event::Phase { .. } | Event::ArenaTrace { .. } => {}
         }
     }
     if let (State::Running, Some(started)) = (summary.state, last_start) {

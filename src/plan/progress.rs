@@ -56,6 +56,10 @@ pub enum Event {
     Warning {
         text: String,
     },
+    /// Top of the memory arena over an iteration, at the opening and closing of its frames.
+    ArenaTrace {
+        points: Vec<ArenaPoint>,
+    },
     /// A checkpoint is on disk.
     Checkpoint {
         iteration: u32,
@@ -79,6 +83,16 @@ pub enum Event {
         code: u8,
         message: String,
     },
+}
+
+/// The arena's top at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArenaPoint {
+    /// Since the arena was reserved.
+    pub seconds: f64,
+    /// Kind of the frame that opened or closed.
+    pub frame: String,
+    pub top_bytes: u64,
 }
 
 /// Who works, on what.

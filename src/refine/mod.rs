@@ -1,1 +1,209 @@
 //! The refinement loops: refine3d and class3d.
+//!
+//! [`run`] reads the inputs, makes the state of iteration 0 or takes it from the newest checkpoint, and then, until
+//! the end: sizes and sampling of the iteration, expectation ([`step`]), maximisation ([`maximise`]), decisions, files.
+
+mod accuracy;
+mod files;
+mod images;
+mod inputs;
+mod maximise;
+mod start;
+mod step;
+
+use std::time::Instant;
+
+use crate::checkpoint;
+use crate::checkpoint::Retention;
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+use crate::expectation::Comparison;
+use crate::maximisation::changes;
+use crate::maximisation::convergence;
+use crate::maximisation::resolution;
+use crate::maximisation::sampling_update;
+use crate::maximisation::sizes;
+use crate::model::PriorMode;
+use crate::model::State;
+use crate::plan::JobKind;
+use crate::plan::Plan;
+use crate::plan::RunDir;
+use crate::sampling;
+use crate::sampling::LocalPrior;
+use crate::sampling::Orientations;
+use crate::sampling::Translations;
+
+use files::Files;
+use images::Images;
+use inputs::Inputs;
+use step::Engine;
+
+/// Share of the posterior that both passes keep.
+const ADAPTIVE_FRACTION: f64 = 0.999;
+
+/// What every part of an iteration needs.
+struct Job<'a> {
+    plan: &'a Plan,
+    inputs: &'a Inputs,
+    images: &'a Images<'a>,
+}
+
+/// Does the work of a run folder from where it stands: from the beginning, or after its newest checkpoint.
+///
+/// # Errors
+/// Whatever is wrong with the inputs, the plan or the file system; finished iterations stay on disk.
+pub fn run(run_dir: &RunDir, plan: &Plan) -> Result<ExitCode> {
+    let mut files = Files::open(run_dir, plan)?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(plan.thread_count())
+        .build()
+        .map_err(|cause| Error::internal(format!("threads: {cause}")))?;
+    pool.install(|| refine(run_dir, plan, &mut files))
+}
+
+fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> {
+    let inputs = Inputs::load(plan)?;
+    let images = Images::open(&inputs.dataset)?;
+    let job = Job { plan, inputs: &inputs, images: &images };
+    let mut state = match checkpoint::load_latest(run_dir.root())? {
+        Some(loaded) => {
+            for warning in &loaded.warnings {
+                files.warn(warning)?;
+            }
+            resumable(&loaded.checkpoint.origin, &inputs.origin, files)?;
+            files.started(&inputs, Some(loaded.checkpoint.state.iteration))?;
+            loaded.checkpoint.state
+        }
+        None => {
+            files.started(&inputs, None)?;
+            let (state, warnings) = start::state(plan, &inputs, &images)?;
+            for warning in warnings {
+                files.warn(&warning)?;
+            }
+            let orientations = Orientations::new(&state.sampling, &inputs.group, None, plan.parity)?;
+            files.iteration(&inputs, &state, &orientations, 0)?;
+            state
+        }
+    };
+    let mut engine = Engine::new(plan, &inputs);
+    while !is_finished(plan, &state) {
+        if run_dir.abort_request().exists() {
+            files.finished(&state, true)?;
+            return Ok(ExitCode::Checkpointed);
+        }
+        state = iteration(&job, &mut engine, state, files)?;
+        let begin = Instant::now();
+        let file = checkpoint::save(run_dir.root(), &state, &inputs.origin)?;
+        files.checkpoint(&state, &file, begin.elapsed().as_secs_f64())?;
+        let keep_last = u32::try_from(plan.keep_last).unwrap_or(u32::MAX);
+        checkpoint::prune(run_dir.root(), &Retention { keep_last, keep_every: plan.keep_every })?;
+    }
+    files.finished(&state, false)?;
+    Ok(ExitCode::Done)
+}
+
+/// Refuses changed inputs; tells about another numerical identity.
+fn resumable(old: &checkpoint::Origin, new: &checkpoint::Origin, files: &mut Files) -> Result<()> {
+    let changed = old.changed_inputs(&new.inputs);
+    if !changed.is_empty() {
+        return Err(Error::bad_data(
+            "checkpoint",
+            format!("the inputs are not those the run began with:\n  {}", changed.join("\n  ")),
+            "Restore the inputs, or start a new run folder.",
+        ));
+    }
+    for difference in old.identity.differences(&new.identity) {
+        files.warn(&format!("{difference}: results may differ in the last bits"))?;
+    }
+    Ok(())
+}
+
+fn is_finished(plan: &Plan, state: &State) -> bool {
+    state.convergence.has_converged || state.iteration >= plan.iterations
+}
+
+/// One iteration: from the state before it to the state after it.
+fn iteration(job: &Job<'_>, engine: &mut Engine, before: State, files: &mut Files) -> Result<State> {
+    let (plan, inputs) = (job.plan, job.inputs);
+    let (box_pixels, pixel) = (inputs.box_pixels(), inputs.pixel_size_angstrom());
+    let mut state = before;
+    state.iteration += 1;
+    files.iteration_started(state.iteration)?;
+    let auto = plan.kind == JobKind::Refine3d;
+    let last = auto && convergence::check(&mut state.convergence);
+    let correlation = plan.first_iteration_cc && state.iteration == 1;
+    let certain = state.halves[0].average_max_probability;
+    state.sizes.current_size =
+        if last { box_pixels } else { sizes::next_current_size(&state.sizes, certain, box_pixels, pixel) };
+    if plan.perturb > 0.0 {
+        let s = &mut state.sampling;
+        s.perturbation = sampling::next_perturbation(s.perturbation, s.perturbation_factor, plan.seed, state.iteration);
+    }
+    if plan.parity {
+        state.sizes.coarse_size = coarse_size(plan, &state, box_pixels, pixel);
+    }
+    if !correlation && state.iteration > 1 {
+        files.phase("accuracy", || accuracy::estimate(job, &mut state))?;
+    }
+    if auto && state.iteration > 1 && !last {
+        let (sampling, convergence) = (&mut state.sampling, &mut state.convergence);
+        let order = plan.local_search_order;
+        if sampling_update::update(sampling, convergence, order, pixel, plan.parity)
+            == sampling_update::Outcome::Refined
+        {
+            make_directions_uniform(inputs, plan, &mut state)?;
+        }
+    }
+    if !plan.parity {
+        state.sizes.coarse_size = coarse_size(plan, &state, box_pixels, pixel);
+    }
+    let orientations = Orientations::new(&state.sampling, &inputs.group, None, plan.parity)?;
+    let translations = Translations::new(&state.sampling)?;
+    let local = match state.sampling.prior {
+        PriorMode::Global => None,
+        PriorMode::Local { sigma_degrees } => {
+            Some(LocalPrior::new(&orientations, &inputs.group, sigma_degrees, plan.parity)?)
+        }
+    };
+    let comparison = if correlation { Comparison::CrossCorrelation } else { Comparison::Likelihood };
+    let grid =
+        step::Grid { orientations: &orientations, translations: &translations, local: local.as_ref(), comparison };
+    let outcomes = files.phase("expectation", || engine.expect(job, &state, &grid))?;
+    let old = std::mem::take(&mut state.assignments);
+    state.assignments.clone_from(&old);
+    engine.take_assignments(&mut state, &outcomes);
+    files.set_aside(job, &outcomes)?;
+    let memory = engine.memory(&outcomes);
+    let used_size = state.sizes.current_size;
+    let finale = files.phase("maximisation", || maximise::update(job, &mut state, outcomes, last, correlation))?;
+    let change = changes::measure(&old, &state.assignments, &inputs.group);
+    changes::record(change, &state.sampling, &mut state.convergence, plan.parity);
+    let shell = match plan.ini_high_angstrom {
+        Some(resolution) if correlation => resolution::shell_of_initial_filter(resolution, box_pixels, pixel),
+        _ => resolution::resolved_shell(state.halves[0].classes.iter().map(|c| c.ssnr.as_slice()), auto).shell,
+    };
+    resolution::record(shell, box_pixels, pixel, &mut state.sizes, &mut state.convergence);
+    files.phase_files(|files| {
+        files.iteration(inputs, &state, &orientations, used_size)?;
+        match &finale {
+            Some(finale) => files.finale(inputs, &state, finale, &orientations, used_size),
+            None => Ok(()),
+        }
+    })?;
+    files.iteration_finished(&state, used_size, memory)?;
+    Ok(state)
+}
+
+fn coarse_size(plan: &Plan, state: &State, box_pixels: usize, pixel: f64) -> usize {
+    sizes::coarse_size(&state.sampling, state.sizes.current_size, plan.diameter_angstrom, box_pixels, pixel)
+}
+
+/// After a refinement of the grid nothing is known about its directions.
+fn make_directions_uniform(inputs: &Inputs, plan: &Plan, state: &mut State) -> Result<()> {
+    let count = Orientations::new(&state.sampling, &inputs.group, None, plan.parity)?.direction_count();
+    for class in state.halves.iter_mut().flat_map(|half| &mut half.classes) {
+        class.directions = vec![class.share / count as f64; count];
+    }
+    Ok(())
+}

@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicI64;
 
 use num_complex::Complex;
 
+use crate::arena::Arena;
 use crate::arena::Frame;
 use crate::arena::Kind;
+use crate::arena::Layout;
 use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::group::Group;
@@ -79,6 +81,41 @@ impl Config {
 
 /// Reads images of particles (indices into the data set), one after the other, into boxes of their optics group.
 pub type ReadImages<'a> = dyn Fn(u32, &mut [f32]) -> Result<()> + Sync + 'a;
+
+/// Where everything of a step would lie: the allocations of [`expect`] over a counting arena.
+pub fn layout<T: Scalar>(task: &Task<'_>, config: &Config) -> Result<Layout> {
+    let geometry = &Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
+    let mut arena = Arena::counting();
+    arena.run(|frame| {
+        frame.child(Kind::Iteration, |frame| -> Result<()> {
+            shape::volumes::<T>(frame, task.model.classes.len(), config.sum_copies, geometry.rows.len())?;
+            frame.child(Kind::Tile, |tile| {
+                tile.alloc::<Complex<T>>("projector work", projector::work_len(geometry)).map(|_| ())
+            })?;
+            for optics in 0..task.dataset.optics.len() {
+                let group = Group::new(task, geometry, optics);
+                let members =
+                    task.particles.iter().filter(|p| task.dataset.particles[**p as usize].optics as usize == optics);
+                let members = members.count();
+                if members == 0 {
+                    continue;
+                }
+                let shape = config.shape::<T>(task, &group, members);
+                frame.child(Kind::Iteration, |frame| -> Result<()> {
+                    shape::tables::<T>(frame, &shape)?;
+                    frame.child(Kind::Batch, |frame| {
+                        shape::buffers::<T>(frame, &shape)?;
+                        frame.lanes(Kind::Tile, config.threads, shape::lane_bytes::<T>(&shape)?, |lanes| {
+                            lanes.into_iter().try_for_each(|mut lane| shape::lane::<T>(&mut lane, &shape).map(|_| ()))
+                        })?
+                    })
+                })?;
+            }
+            Ok(())
+        })
+    })?;
+    Ok(arena.layout())
+}
 
 /// Runs the step in the memory of `frame`.
 pub fn expect<T: Scalar>(

@@ -17,5 +17,5 @@ mod posterior;
 mod result;
 mod shape;
 
-pub use engine::{Config, expect};
+pub use engine::{Config, expect, layout};
 pub use shape::Shape;

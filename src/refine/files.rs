@@ -1,0 +1,280 @@
+//! What a refinement writes: outputs with RELION's names, and the progress file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::expectation::Outcome;
+use crate::model::PriorMode;
+use crate::model::State;
+use crate::outputs;
+use crate::outputs::Header;
+use crate::outputs::Moment;
+use crate::outputs::Names;
+use crate::outputs::Snapshot;
+use crate::plan::JobKind;
+use crate::plan::Plan;
+use crate::plan::RunDir;
+use crate::plan::progress::ArenaPoint;
+use crate::plan::progress::Event;
+use crate::plan::progress::IterationFinished;
+use crate::plan::progress::ProgressWriter;
+use crate::plan::progress::Started;
+use crate::sampling::Orientations;
+
+use super::ADAPTIVE_FRACTION;
+use super::Job;
+use super::inputs::Inputs;
+use super::maximise::Finale;
+use super::step::Memory;
+
+/// Share of particles that may be set aside before the run stops.
+const MOST_SET_ASIDE: f64 = 0.1;
+/// Micrograph groups up to which noise tables for RELION 3.1 are written.
+const MOST_GROUP_TABLES: usize = 100;
+
+/// Points of the arena's trace written in an iteration.
+const MOST_TRACE_POINTS: usize = 500;
+
+/// The files of a run.
+pub struct Files<'a> {
+    plan: &'a Plan,
+    names: Names,
+    progress: ProgressWriter,
+    root: std::path::PathBuf,
+    begin: Instant,
+    begin_cpu: f64,
+    iteration: u32,
+    iteration_begin: Instant,
+    iteration_cpu: f64,
+    phases: BTreeMap<String, f64>,
+}
+
+impl<'a> Files<'a> {
+    pub fn open(run_dir: &RunDir, plan: &'a Plan) -> Result<Self> {
+        let now = Instant::now();
+        Ok(Self {
+            plan,
+            names: Names::new(run_dir.root(), RunDir::OUTPUT_PREFIX),
+            progress: ProgressWriter::open(&run_dir.progress())?,
+            root: run_dir.root().to_path_buf(),
+            begin: now,
+            begin_cpu: cpu_seconds(),
+            iteration: 0,
+            iteration_begin: now,
+            iteration_cpu: 0.0,
+            phases: BTreeMap::new(),
+        })
+    }
+
+    pub fn warn(&mut self, text: &str) -> Result<()> {
+        self.progress.write(Event::Warning { text: text.to_owned() })
+    }
+
+    pub fn started(&mut self, inputs: &Inputs, resumed_from: Option<u32>) -> Result<()> {
+        let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).unwrap_or_default();
+        self.progress.write(Event::Started(Started {
+            program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            kind: self.plan.kind.to_string(),
+            host,
+            process: std::process::id(),
+            threads: self.plan.thread_count(),
+            instruction_set: inputs.isa.name().to_owned(),
+            precision: inputs.origin.identity.precision.clone(),
+            particles: inputs.dataset.particles.len(),
+            classes: self.plan.classes,
+            box_pixels: inputs.box_pixels(),
+            pixel_size_angstrom: inputs.pixel_size_angstrom(),
+            resumed_from,
+            last_iteration: self.plan.iterations,
+        }))
+    }
+
+    pub fn iteration_started(&mut self, iteration: u32) -> Result<()> {
+        self.iteration = iteration;
+        self.iteration_begin = Instant::now();
+        self.iteration_cpu = cpu_seconds();
+        self.phases.clear();
+        self.progress.write(Event::IterationStarted { iteration })
+    }
+
+    /// Times a phase of the iteration.
+    pub fn phase<R>(&mut self, name: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        let begin = Instant::now();
+        let result = work()?;
+        self.phase_over(name, begin)?;
+        Ok(result)
+    }
+
+    /// The phase in which files are written.
+    pub fn phase_files(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let begin = Instant::now();
+        work(self)?;
+        self.phase_over("files", begin)
+    }
+
+    fn phase_over(&mut self, name: &str, begin: Instant) -> Result<()> {
+        let seconds = begin.elapsed().as_secs_f64();
+        self.phases.insert(name.to_owned(), seconds);
+        self.progress.write(Event::Phase { iteration: self.iteration, name: name.to_owned(), seconds })
+    }
+
+    /// Names the particles that were left out; too many end the run.
+    pub fn set_aside(&mut self, job: &Job<'_>, outcomes: &[Outcome]) -> Result<()> {
+        let all: Vec<&(u32, String)> = outcomes.iter().flat_map(|o| &o.set_aside).collect();
+        for (particle, cause) in &all {
+            self.warn(&format!("{}: {cause}: set aside in iteration {}", job.images.name(*particle), self.iteration))?;
+        }
+        let total = job.inputs.dataset.particles.len();
+        match all.first() {
+            Some((particle, cause)) if all.len() as f64 > MOST_SET_ASIDE * total as f64 => Err(Error::bad_data(
+                job.images.name(*particle),
+                format!("{cause}; {} of {total} particles cannot be used in iteration {}", all.len(), self.iteration),
+                "Run `relion-rs check` on the particle file, and remove or extract again what it lists.",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// All output files of an iteration.
+    pub fn iteration(&mut self, inputs: &Inputs, state: &State, grid: &Orientations, used_size: usize) -> Result<()> {
+        let snapshot = Snapshot { state, moment: Moment::Iteration(state.iteration), used_size };
+        self.write(inputs, &snapshot, grid)
+    }
+
+    /// The final files of a refinement: all particles together, and the unregularised half maps.
+    pub fn finale(
+        &mut self,
+        inputs: &Inputs,
+        state: &State,
+        finale: &Finale,
+        grid: &Orientations,
+        used_size: usize,
+    ) -> Result<()> {
+        for (half, map) in finale.unfiltered.iter().enumerate() {
+            outputs::write_unfiltered_map(&self.names, Moment::Final, half + 1, 1, map)?;
+        }
+        let joined = State { halves: vec![state.halves[0].clone()], ..state.clone() };
+        self.write(inputs, &Snapshot { state: &joined, moment: Moment::Final, used_size }, grid)
+    }
+
+    fn write(&self, inputs: &Inputs, snapshot: &Snapshot<'_>, grid: &Orientations) -> Result<()> {
+        let directions: Vec<[f64; 2]> = grid.directions().iter().map(|d| [d.rot_degrees, d.tilt_degrees]).collect();
+        outputs::write_iteration(&self.names, &self.header(inputs), snapshot, &inputs.dataset, &directions)?;
+        Ok(())
+    }
+
+    fn header(&self, inputs: &Inputs) -> Header {
+        let plan = self.plan;
+        let dataset = &inputs.dataset;
+        let group_optics = (dataset.groups.len() <= MOST_GROUP_TABLES).then(|| {
+            (0..dataset.groups.len())
+                .map(|g| dataset.particles.iter().find(|p| p.group as usize == g).map_or(0, |p| p.optics as usize))
+                .collect()
+        });
+        Header {
+            box_pixels: inputs.box_pixels(),
+            pixel_size_angstrom: inputs.pixel_size_angstrom(),
+            symmetry: plan.symmetry.clone(),
+            particle_diameter_angstrom: plan.diameter_angstrom,
+            mask_edge_pixels: plan.mask_edge_pixels.round() as usize,
+            padding: plan.padding as f64,
+            tau2_fudge: plan.tau2_fudge,
+            tau2_fudge_given: Some(plan.tau2_fudge),
+            iterations: plan.iterations,
+            auto_refine: plan.kind == JobKind::Refine3d,
+            join_halves_angstrom: plan.low_resolution_join_angstrom,
+            adaptive_fraction: ADAPTIVE_FRACTION,
+            seed: plan.seed,
+            zero_mask: plan.zero_mask,
+            flatten_solvent: plan.flatten_solvent,
+            solvent_corrected_fsc: plan.solvent_correct_fsc,
+            solvent_mask: plan.mask.as_ref().map(|m| m.display().to_string()),
+            solvent_mask2: None,
+            largest_coarse_size: None,
+            high_resolution_limit_angstrom: None,
+            low_resolution_limit_angstrom: None,
+            local_search_order: plan.local_search_order,
+            skip_align: false,
+            correct_norm: plan.norm,
+            correct_scale: inputs.options.scale_correction,
+            correct_ctf: plan.ctf,
+            ctf_intact_first_peak: plan.ctf_intact_first_peak,
+            fix_noise: false,
+            fix_offset_sigma: false,
+            pool: 3,
+            group_optics,
+        }
+    }
+
+    pub fn checkpoint(&mut self, state: &State, file: &Path, seconds: f64) -> Result<()> {
+        let bytes = std::fs::metadata(file).map_err(|cause| Error::reading(file, &cause))?.len();
+        let file = file.strip_prefix(&self.root).unwrap_or(file).to_path_buf();
+        self.progress.write(Event::Checkpoint { iteration: state.iteration, file, bytes, seconds })
+    }
+
+    pub fn iteration_finished(&mut self, state: &State, used_size: usize, memory: Memory) -> Result<()> {
+        let point = |event: &crate::arena::Event| ArenaPoint {
+            seconds: event.seconds,
+            frame: event.kind.name().to_owned(),
+            top_bytes: event.top as u64,
+        };
+        let stride = memory.events.len().div_ceil(MOST_TRACE_POINTS).max(1);
+        let points = memory.events.iter().step_by(stride).map(point).collect();
+        self.progress.write(Event::ArenaTrace { points })?;
+        let (half, sampling, convergence) = (&state.halves[0], &state.sampling, &state.convergence);
+        let classes = || state.halves[0].classes.iter();
+        let finished = IterationFinished {
+            iteration: state.iteration,
+            resolution_angstrom: 1.0 / state.sizes.current_resolution_per_angstrom,
+            class_resolutions_angstrom: classes()
+                .map(|c| {
+                    let shell = crate::maximisation::resolution::resolved_shell([c.ssnr.as_slice()], false).shell;
+                    crate::units::angstrom_of_shell(shell, c.map.box_pixels, c.map.pixel_size_angstrom)
+                })
+                .collect(),
+            class_shares: classes().map(|c| c.share).collect(),
+            current_size: used_size,
+            coarse_size: state.sizes.coarse_size,
+            healpix_order: sampling.healpix_order,
+            is_local_search: sampling.prior != PriorMode::Global,
+            offset_step_angstrom: sampling.offset_step_angstrom,
+            offset_range_angstrom: sampling.offset_range_angstrom,
+            accuracy_degrees: convergence.accuracy_degrees,
+            accuracy_angstrom: convergence.accuracy_angstrom,
+            change_degrees: convergence.change_degrees,
+            change_angstrom: convergence.change_angstrom,
+            change_classes: convergence.change_classes,
+            average_max_probability: half.average_max_probability,
+            log_likelihood: half.log_likelihood,
+            weights: memory.weights,
+            arena_peak_bytes: memory.peak,
+            arena_reserved_bytes: memory.reserved,
+            phase_seconds: self.phases.clone(),
+            wall_seconds: self.iteration_begin.elapsed().as_secs_f64(),
+            cpu_seconds: cpu_seconds() - self.iteration_cpu,
+        };
+        self.progress.write(Event::IterationFinished(Box::new(finished)))
+    }
+
+    pub fn finished(&mut self, state: &State, checkpointed: bool) -> Result<()> {
+        self.progress.write(Event::Finished {
+            iteration: state.iteration,
+            checkpointed,
+            converged: state.convergence.has_converged,
+            resolution_angstrom: 1.0 / state.sizes.current_resolution_per_angstrom,
+            wall_seconds: self.begin.elapsed().as_secs_f64(),
+            cpu_seconds: cpu_seconds() - self.begin_cpu,
+        })
+    }
+}
+
+/// CPU seconds of this process.
+fn cpu_seconds() -> f64 {
+    use nix::sys::resource::UsageWho;
+    let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 * 1e-6;
+    nix::sys::resource::getrusage(UsageWho::RUSAGE_SELF)
+        .map_or(0.0, |usage| seconds(usage.user_time()) + seconds(usage.system_time()))
+}

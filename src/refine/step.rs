@@ -1,0 +1,193 @@
+//! The expectation step of an iteration: its memory, and one task a half set.
+
+use crate::arena::Arena;
+use crate::arena::Event;
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+use crate::expectation::Comparison;
+use crate::expectation::Outcome;
+use crate::expectation::Task;
+use crate::expectation::products;
+use crate::expectation::products::Config;
+use crate::maximisation::classes;
+use crate::model::State;
+use crate::plan::Plan;
+use crate::plan::Precision;
+use crate::plan::progress::WeightMemory;
+use crate::sampling::LocalPrior;
+use crate::sampling::Orientations;
+use crate::sampling::Translations;
+use crate::weights;
+
+use super::Job;
+use super::inputs::Inputs;
+
+/// Memory for coarse energies, fine weights and kept columns when nothing else is said.
+const ENERGY_BYTES: usize = 32 << 20;
+const WEIGHT_BYTES: usize = 48 << 20;
+const COLUMN_BYTES: usize = 96 << 20;
+/// Blocks of a batch when nothing else is said.
+const BLOCKS_PER_BATCH: usize = 4;
+
+/// What is searched in an iteration.
+pub struct Grid<'a> {
+    pub orientations: &'a Orientations,
+    pub translations: &'a Translations,
+    pub local: Option<&'a LocalPrior<'a>>,
+    pub comparison: Comparison,
+}
+
+/// The engine and its arena.
+pub struct Engine {
+    config: Config,
+    precision: Precision,
+    cap: Option<u64>,
+    arena: Option<Arena>,
+    half_members: Vec<Vec<u32>>,
+}
+
+/// Memory figures of an iteration.
+pub struct Memory {
+    pub weights: WeightMemory,
+    pub peak: u64,
+    pub reserved: u64,
+    pub events: Vec<Event>,
+}
+
+impl Engine {
+    pub fn new(plan: &Plan, inputs: &Inputs) -> Self {
+        let threads = plan.thread_count();
+        let config = Config {
+            isa: inputs.isa,
+            threads,
+            block_particles: plan.block_particles,
+            blocks_per_batch: plan.blocks_per_batch.unwrap_or(BLOCKS_PER_BATCH),
+            sum_copies: threads.min(2),
+            energy_bytes: ENERGY_BYTES,
+            weight_bytes: WEIGHT_BYTES,
+            column_bytes: COLUMN_BYTES,
+        };
+        Self { config, precision: plan.precision, cap: plan.memory_bytes, arena: None, half_members: Vec::new() }
+    }
+
+    /// Runs the step for every half.
+    pub fn expect(&mut self, job: &Job<'_>, state: &State, grid: &Grid<'_>) -> Result<Vec<Outcome>> {
+        self.half_members = (0..state.halves.len())
+            .map(|half| {
+                let wanted = if state.halves.len() > 1 { half as u8 + 1 } else { 0 };
+                let of_half = |i: &u32| state.half_of[*i as usize] == wanted;
+                (0..state.half_of.len() as u32).filter(of_half).collect()
+            })
+            .collect();
+        let members = std::mem::take(&mut self.half_members);
+        let outcomes =
+            members.iter().enumerate().map(|(half, members)| self.expect_half(job, state, grid, half, members));
+        let outcomes = outcomes.collect();
+        self.half_members = members;
+        outcomes
+    }
+
+    fn expect_half(
+        &mut self,
+        job: &Job<'_>,
+        state: &State,
+        grid: &Grid<'_>,
+        half: usize,
+        members: &[u32],
+    ) -> Result<Outcome> {
+        let plan = job.plan;
+        let seeding = plan.classes > 1 && job.inputs.references.len() == 1;
+        let only_class: Option<Vec<u32>> = match state.iteration {
+            // Correlation improves one map, which is then copied; the next iteration deals out the particles.
+            1 if seeding && plan.first_iteration_cc => Some(vec![0; members.len()]),
+            i if seeding && i == 1 + u32::from(plan.first_iteration_cc) => {
+                let class = |p: &u32| classes::seed_class(plan.seed, u64::from(*p), plan.classes as u32) - 1;
+                Some(members.iter().map(class).collect())
+            }
+            _ => None,
+        };
+        let mut list = Vec::new();
+        let longest = |local: &LocalPrior<'_>| {
+            members
+                .iter()
+                .map(|p| {
+                    local.near(state.assignments[*p as usize].euler, &mut list);
+                    list.len()
+                })
+                .max()
+                .unwrap_or(1)
+        };
+        let task = Task {
+            dataset: &job.inputs.dataset,
+            particles: members,
+            assignments: &state.assignments,
+            model: &state.halves[half],
+            orientations: grid.orientations,
+            translations: grid.translations,
+            longest_list: grid.local.map_or(0, longest),
+            local: grid.local,
+            options: &job.inputs.options,
+            comparison: grid.comparison,
+            current_size: state.sizes.current_size,
+            coarse_size: state.sizes.coarse_size,
+            only_class: only_class.as_deref(),
+            iteration: state.iteration,
+        };
+        match self.precision {
+            Precision::Single => self.expect_task::<f32>(job, &task),
+            Precision::Double => self.expect_task::<f64>(job, &task),
+        }
+    }
+
+    fn expect_task<T: crate::expectation::Scalar>(&mut self, job: &Job<'_>, task: &Task<'_>) -> Result<Outcome> {
+        let needed = products::layout::<T>(task, &self.config)?.peak;
+        if let Some(cap) = self.cap.filter(|cap| needed as u64 > *cap) {
+            return Err(Error::new(
+                ExitCode::Memory,
+                "",
+                format!("the iteration needs {} MiB, {} MiB are allowed", needed >> 20, cap >> 20),
+                "Raise --memory; `relion-rs plan` says what the largest iteration needs.",
+            ));
+        }
+        let arena = match &mut self.arena {
+            Some(arena) if arena.capacity() >= needed => arena,
+            place => {
+                // The old region goes before the new one comes.
+                *place = None;
+                place.insert(Arena::reserve(needed)?)
+            }
+        };
+        let read = |particle: u32, out: &mut [f32]| job.images.read(particle, out);
+        arena.run(|frame| products::expect::<T>(task, &read, &self.config, frame))
+    }
+
+    /// Moves what the step found out into the state.
+    pub fn take_assignments(&self, state: &mut State, outcomes: &[Outcome]) {
+        for (members, outcome) in self.half_members.iter().zip(outcomes) {
+            for (particle, assignment) in members.iter().zip(&outcome.assignments) {
+                state.assignments[*particle as usize] = *assignment;
+            }
+        }
+    }
+
+    /// Memory figures of the step just done.
+    pub fn memory(&self, outcomes: &[Outcome]) -> Memory {
+        let scalar = match self.precision {
+            Precision::Single => 4,
+            Precision::Double => 8,
+        };
+        let most = outcomes.iter().map(|o| o.most_significant).max().unwrap_or(0);
+        let coarse = outcomes.iter().map(|o| o.coarse_samples).max().unwrap_or(0);
+        let weights = WeightMemory {
+            blocks_bytes: weights::block_bytes(most, scalar) as u64,
+            dense_bytes: weights::dense_bytes(coarse, scalar) as u64,
+            csr_bytes: weights::csr_bytes(most, scalar) as u64,
+        };
+        let (peak, reserved, events) = match &self.arena {
+            Some(arena) => (arena.layout().peak as u64, arena.capacity() as u64, arena.take_events()),
+            None => (0, 0, Vec::new()),
+        };
+        Memory { weights, peak, reserved, events }
+    }
+}
