@@ -15,7 +15,9 @@ mod pairs;
 mod parallel;
 mod posterior;
 mod result;
+mod run;
 mod shape;
+mod sweeps;
 
 pub use engine::{Config, expect, layout};
 pub use shape::Shape;

@@ -1,0 +1,197 @@
+//! The fine pass of a batch, in as many sweeps as the memory of the weights asks for.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicI64;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::expectation::scalar::Scalar;
+use crate::expectation::task::Comparison;
+use crate::weights::Blocks;
+
+use super::batch::Context;
+use super::batch::Record;
+use super::batch::Worker;
+use super::fine;
+use super::maximise;
+use super::maximise::Volumes;
+use super::pairs;
+use super::pairs::Source;
+use super::parallel;
+use super::posterior;
+use super::shape::Buffers;
+
+/// The fine pass over the chunks of pairs that fit the weights. With one chunk every product is made once; with
+/// several, energies are made anew for each of: their minimum, the passes of the selection, the sums.
+pub fn fine_pass<T: Scalar>(
+    context: &Context<'_, T>,
+    records: &mut [Record],
+    workers: &mut [Worker<'_, T>],
+    buffers: &mut Buffers<'_, T>,
+    listed: usize,
+    volumes: &Volumes<'_, '_>,
+    resolved: &[bool],
+    mass: &[AtomicI64],
+) -> Result<()> {
+    let shape = context.shape;
+    let masked = fine::Columns { images: buffers.masked, kept: buffers.masked_columns, slots: buffers.slots };
+    let unmasked = fine::Columns { images: buffers.unmasked, kept: buffers.unmasked_columns, slots: buffers.slots };
+    let inputs = maximise::Inputs { masked, unmasked, power: buffers.power, weight: buffers.weight, resolved };
+    let priors = fine::Priors { log_offsets: buffers.log_offsets, log_poses: buffers.log_poses };
+    let poses: &[u32] = buffers.poses;
+    let mut blocks = Blocks::new(&mut buffers.starts[..records.len() + 1], buffers.subscripts, buffers.values);
+    let mut selectors: Vec<Option<crate::weights::Selector>> = records.iter().map(|_| None).collect();
+    let mut chunk = Chunk { range: 0..0, runs: 0, ready: false };
+    let delta = context.task.comparison == Comparison::CrossCorrelation;
+
+    /// Which result a sweep over the chunks is for.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Sweep {
+        Least,
+        Select,
+        Sums,
+    }
+    let mut sweep = Sweep::Least;
+    let mut single = false;
+    loop {
+        let mut source = Source::new(shape.local, listed);
+        let mut first = true;
+        loop {
+            if !(single && chunk.ready) {
+                let range = source.take(context, records, buffers.significant, buffers.pairs);
+                if range.is_empty() && !first {
+                    break;
+                }
+                chunk.range = range;
+                let pairs = &buffers.pairs[chunk.range.clone()];
+                chunk.runs = pairs::runs(pairs, buffers.runs);
+                pairs::assign(context, pairs, &mut blocks, buffers.block_of)?;
+                let (runs, block_of) = (&*buffers.runs, &*buffers.block_of);
+                parallel::each(workers, chunk.runs, |worker, run| {
+                    let range = runs[run] as usize..runs[run + 1] as usize;
+                    let places = &block_of[range.clone()];
+                    fine::compare_run(
+                        context,
+                        worker,
+                        &pairs[range],
+                        places,
+                        records,
+                        masked,
+                        buffers.power,
+                        priors,
+                        &blocks,
+                    );
+                    Ok(())
+                })?;
+                chunk.ready = true;
+                if sweep != Sweep::Least {
+                    each_record(workers, records, |_, p, record| posterior::convert(context, p, record, &blocks))?;
+                }
+            }
+            match sweep {
+                Sweep::Least => {
+                    each_record(workers, records, |_, p, record| posterior::find_least(context, p, record, &blocks))?
+                }
+                Sweep::Select => {
+                    let places: Vec<_> = selectors.iter_mut().map(Mutex::new).collect();
+                    parallel::each(workers, records.len(), |_, p| {
+                        let mut selector = places[p].lock().map_err(|_| Error::internal("a worker died"))?;
+                        if let Some(selector) = selector.as_mut() {
+                            posterior::show(context, p, selector, &blocks);
+                        }
+                        Ok(())
+                    })?;
+                }
+                Sweep::Sums => {
+                    each_record(workers, records, |_, p, record| {
+                        posterior::apply(context, p, record, &blocks, poses, mass)
+                    })?;
+                    let pairs = &buffers.pairs[chunk.range.clone()];
+                    let (runs, block_of) = (&*buffers.runs, &*buffers.block_of);
+                    parallel::each(workers, chunk.runs, |worker, run| {
+                        let range = runs[run] as usize..runs[run + 1] as usize;
+                        let places = &block_of[range.clone()];
+                        maximise::accumulate_run(context, worker, &pairs[range], places, &blocks, &inputs, volumes);
+                        Ok(())
+                    })?;
+                }
+            }
+            first = false;
+            if single {
+                break;
+            }
+        }
+        match sweep {
+            Sweep::Least => {
+                single = source.took_all_at_once();
+                if single {
+                    each_record(workers, records, |_, p, record| posterior::convert(context, p, record, &blocks))?;
+                }
+                for (record, selector) in records.iter_mut().zip(&mut selectors).filter(|(r, _)| r.is_used()) {
+                    let mut fresh = crate::weights::Selector::new();
+                    fresh.start(if delta { 1.0 } else { context.task.options.adaptive_fraction }, None, T::DIGITS);
+                    *selector = Some(fresh);
+                    record.total = 0.0;
+                }
+                sweep = Sweep::Select;
+            }
+            Sweep::Select => {
+                let mut open = false;
+                for (record, place) in records.iter_mut().zip(&mut selectors) {
+                    if let Some(selection) = place.as_mut().and_then(crate::weights::Selector::finish_pass) {
+                        (record.threshold, record.total) = (selection.threshold, selection.total);
+                        *place = None;
+                    }
+                    open |= place.is_some();
+                }
+                if !open {
+                    sweep = Sweep::Sums;
+                }
+            }
+            Sweep::Sums => break,
+        }
+    }
+    merge(context, records, workers);
+    Ok(())
+}
+
+/// The pairs that have blocks at the moment.
+struct Chunk {
+    range: std::ops::Range<usize>,
+    runs: usize,
+    ready: bool,
+}
+
+fn each_record<T: Scalar>(
+    workers: &mut [Worker<'_, T>],
+    records: &mut [Record],
+    work: impl Fn(&mut Worker<'_, T>, usize, &mut Record) + Sync,
+) -> Result<()> {
+    let places: Vec<_> = records.iter_mut().map(Mutex::new).collect();
+    parallel::each(workers, places.len(), |worker, p| {
+        let mut record = places[p].lock().map_err(|_| Error::internal("a worker died"))?;
+        if record.is_used() {
+            work(worker, p, &mut record);
+        }
+        Ok(())
+    })
+}
+
+/// Moves the workers' per-particle sums into the records.
+fn merge<T: Scalar>(context: &Context<'_, T>, records: &mut [Record], workers: &mut [Worker<'_, T>]) {
+    let shells = context.shape.shells;
+    for worker in workers {
+        let lane = &mut worker.lane;
+        for (p, record) in records.iter_mut().enumerate() {
+            for (sum, part) in record.cross.iter_mut().zip(&mut lane.cross[p * shells..][..shells]) {
+                *sum = sum.wrapping_add(std::mem::take(part));
+            }
+            for (sum, part) in record.own.iter_mut().zip(&mut lane.own[p * shells..][..shells]) {
+                *sum = sum.wrapping_add(std::mem::take(part));
+            }
+            for (sum, part) in record.resolved.iter_mut().zip(&mut lane.resolved[p]) {
+                *sum = sum.wrapping_add(std::mem::take(part));
+            }
+        }
+    }
+}
