@@ -40,6 +40,9 @@ fn pool_friedel_mates(rows: &SphereRows, data: &mut [Complex<f64>], weight: &mut
     }
 }
 
+/// Edge of the cubes of voxels that are resampled together.
+const CUBE: usize = 8;
+
 /// Real part, imaginary part and weight of a voxel, next to each other for the cache.
 type Voxel = [f64; 3];
 
@@ -49,25 +52,32 @@ fn sum_over_group(geometry: &Geometry, data: &mut [Complex<f64>], weight: &mut [
     let radius2 = (rows.radius() as i32).pow(2);
     let input: Vec<Voxel> = data.iter().zip(&*weight).map(|(d, w)| [d.re, d.im, *w]).collect();
     let others: Vec<Matrix3> = operators.iter().copied().filter(|o| *o != Matrix3::IDENTITY).collect();
-    let planes = sweep::planes_mut(rows, data).into_par_iter().zip(sweep::planes_mut(rows, weight));
-    planes.for_each(|((z, data), (_, weight))| {
-        let start = sweep::plane_start(rows, z);
-        for y in -rows.edge()..=rows.edge() {
-            let rest = radius2 - z * z - y * y;
-            if rest < 0 {
-                continue;
-            }
-            let first = rows.row(z, y).start - start;
-            let inside = first..first + (rest as u32).isqrt() as usize + 1;
-            let (data, weight) = (&mut data[inside.clone()], &mut weight[inside]);
-            for operator in &others {
-                let m = operator.0;
-                let origin: [f64; 3] = std::array::from_fn(|i| m[i][1] * f64::from(y) + m[i][2] * f64::from(z));
-                for (x, (data, weight)) in data.iter_mut().zip(weight.iter_mut()).enumerate() {
-                    let [re, im, w] = interpolate(rows, &input, [0, 1, 2].map(|i| origin[i] + m[i][0] * x as f64));
-                    data.re += re;
-                    data.im += im;
-                    *weight += w;
+    let both = sweep::planes_mut(rows, data).into_iter().zip(sweep::planes_mut(rows, weight));
+    let mut planes: Vec<(i32, &mut [Complex<f64>], &mut [f64])> = both.map(|((z, d), (_, w))| (z, d, w)).collect();
+    let (edge, reach) = (rows.edge(), rows.radius() as i32);
+    // Cubes: a turned cube stays in the cache, a turned line or plane does not.
+    planes.par_chunks_mut(CUBE).for_each(|slab| {
+        for low_y in (-edge..=edge).step_by(CUBE) {
+            for low_x in (0..=reach).step_by(CUBE) {
+                for operator in &others {
+                    for (z, data, weight) in slab.iter_mut() {
+                        let start = sweep::plane_start(rows, *z);
+                        for y in low_y..(low_y + CUBE as i32).min(edge + 1) {
+                            let rest = radius2 - *z * *z - y * y;
+                            if rest < low_x * low_x {
+                                continue;
+                            }
+                            let end = ((rest as u32).isqrt() as i32 + 1).min(low_x + CUBE as i32);
+                            let first = rows.row(*z, y).start - start;
+                            for x in low_x..end {
+                                let point = operator.apply([f64::from(x), f64::from(y), f64::from(*z)]);
+                                let [re, im, w] = interpolate(rows, &input, point);
+                                let at = first + x as usize;
+                                data[at] += Complex::new(re, im);
+                                weight[at] += w;
+                            }
+                        }
+                    }
                 }
             }
         }
