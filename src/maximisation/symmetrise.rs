@@ -52,15 +52,14 @@ fn sum_over_group(geometry: &Geometry, data: &mut [Complex<f64>], weight: &mut [
     let radius2 = (rows.radius() as i32).pow(2);
     let input: Vec<Voxel> = data.iter().zip(&*weight).map(|(d, w)| [d.re, d.im, *w]).collect();
     let others: Vec<Matrix3> = operators.iter().copied().filter(|o| *o != Matrix3::IDENTITY).collect();
-    let both = sweep::planes_mut(rows, data).into_iter().zip(sweep::planes_mut(rows, weight));
-    let mut planes: Vec<(i32, &mut [Complex<f64>], &mut [f64])> = both.map(|((z, d), (_, w))| (z, d, w)).collect();
+    let mut planes: Vec<_> = sweep::planes_mut(rows, data).into_iter().zip(sweep::planes_mut(rows, weight)).collect();
     let (edge, reach) = (rows.edge(), rows.radius() as i32);
     // Cubes: a turned cube stays in the cache, a turned line or plane does not.
     planes.par_chunks_mut(CUBE).for_each(|slab| {
         for low_y in (-edge..=edge).step_by(CUBE) {
             for low_x in (0..=reach).step_by(CUBE) {
                 for operator in &others {
-                    for (z, data, weight) in slab.iter_mut() {
+                    for ((z, data), (_, weight)) in slab.iter_mut() {
                         let start = sweep::plane_start(rows, *z);
                         for y in low_y..(low_y + CUBE as i32).min(edge + 1) {
                             let rest = radius2 - *z * *z - y * y;
