@@ -14,10 +14,12 @@
 
 mod isa;
 mod kernel;
+mod row;
 mod scalar;
 mod slice;
 
 pub use isa::Isa;
+pub use row::{add, multiply, multiply_add, multiply_conjugate, range_sums, squares};
 pub use scalar::Scalar;
 pub use slice::{Plane, Rows, Voxel, add_slice, read_slice};
 

@@ -31,6 +31,8 @@ pub struct Context<'a, T: Scalar> {
     pub log_directions: &'a [T],
     /// First and one-past-last pixel of every shell.
     pub shell_ranges: &'a [std::ops::Range<usize>],
+    /// Leading shells that hold pixels (shell 0 holds none of the products' pixels).
+    pub used_shells: usize,
 }
 
 impl<'a, T: Scalar> Context<'a, T> {
@@ -172,44 +174,6 @@ impl Record {
 
     pub fn is_used(&self) -> bool {
         self.set_aside.is_none()
-    }
-}
-
-/// out = a * b over interleaved complex rows; the rest of `out` is left alone.
-#[inline]
-pub fn multiply<T: Scalar>(a: &[T], b: &[T], out: &mut [T]) {
-    for ((a, b), o) in a.chunks_exact(2).zip(b.chunks_exact(2)).zip(out.chunks_exact_mut(2)) {
-        let (re, im) = (a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]);
-        o[0] = re;
-        o[1] = im;
-    }
-}
-
-/// out = a * conj(b) over interleaved complex rows.
-#[inline]
-pub fn multiply_conjugate<T: Scalar>(a: &[T], b: &[T], out: &mut [T]) {
-    for ((a, b), o) in a.chunks_exact(2).zip(b.chunks_exact(2)).zip(out.chunks_exact_mut(2)) {
-        let (re, im) = (a[0] * b[0] + a[1] * b[1], a[1] * b[0] - a[0] * b[1]);
-        o[0] = re;
-        o[1] = im;
-    }
-}
-
-/// out += a * b over interleaved complex rows.
-#[inline]
-pub fn multiply_add<T: Scalar>(a: &[T], b: &[T], out: &mut [T]) {
-    for ((a, b), o) in a.chunks_exact(2).zip(b.chunks_exact(2)).zip(out.chunks_exact_mut(2)) {
-        let (re, im) = (a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]);
-        o[0] += re;
-        o[1] += im;
-    }
-}
-
-/// |a|^2 of an interleaved complex row.
-#[inline]
-pub fn squares<T: Scalar>(a: &[T], out: &mut [T]) {
-    for (a, o) in a.chunks_exact(2).zip(out) {
-        *o = a[0] * a[0] + a[1] * a[1];
     }
 }
 

@@ -9,7 +9,7 @@ use crate::expectation::task::Comparison;
 use crate::product;
 use crate::weights::Cell;
 
-use super::batch::{Context, Record, Tile, Worker, multiply, product_f64, scalar, squares};
+use super::batch::{Context, Record, Tile, Worker, product_f64, scalar};
 use super::shape::{Lane, PANEL, SearchView, TILE};
 
 /// Weights below exp(-24) of the best have no mass ([`crate::weights::mass`]).
@@ -26,7 +26,7 @@ pub fn shift_images<T: Scalar>(
     let shape = &context.shape;
     let (row, pixels) = (shape.coarse_row::<T>(), 2 * shape.coarse_pixels);
     for (t, column) in columns.chunks_exact_mut(row).enumerate() {
-        multiply(&masked[..pixels], &context.pixel_phases(t)[..pixels], &mut column[..pixels]);
+        product::multiply(context.isa, &masked[..pixels], &context.pixel_phases(t)[..pixels], &mut column[..pixels]);
     }
     coarse_power[..shape.coarse_pixels].copy_from_slice(&power[..shape.coarse_pixels]);
 }
@@ -62,7 +62,7 @@ pub fn compare_panel<T: Scalar>(
         product::read_slice(context.isa, context.rows(), context.references[class], plane, slice);
         slice[2 * shape.coarse_pixels..].fill(T::default());
         let square = &mut square_rows[i * real..][..real];
-        squares(&slice[..2 * shape.coarse_pixels], square);
+        product::squares(context.isa, &slice[..2 * shape.coarse_pixels], square);
         square[shape.coarse_pixels..].fill(T::default());
     }
     let (half, weighs) = (scalar::<T>(0.5), context.task.comparison == Comparison::Likelihood);

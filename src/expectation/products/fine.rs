@@ -9,7 +9,7 @@ use crate::expectation::task::Comparison;
 use crate::product;
 use crate::weights::{Blocks, Cell};
 
-use super::batch::{Context, Record, Tile, Worker, multiply, multiply_conjugate, scalar, squares};
+use super::batch::{Context, Record, Tile, Worker, scalar};
 use super::coarse::correlation_energy;
 use super::shape::{Lane, Pair, TILE};
 
@@ -42,7 +42,7 @@ impl<'c, T: Scalar> Columns<'c, T> {
     pub fn make(&self, context: &Context<'_, T>, p: usize, t: usize, out: &mut [T]) {
         let row = context.shape.row::<T>();
         let used = 2 * context.shape.pixels;
-        multiply(&self.images[p * row..][..used], &context.pixel_phases(t)[..used], &mut out[..used]);
+        product::multiply(context.isa, &self.images[p * row..][..used], &context.pixel_phases(t)[..used], &mut out[..used]);
     }
 }
 
@@ -60,12 +60,12 @@ pub fn project<T: Scalar>(context: &Context<'_, T>, worker: &mut Worker<'_, T>, 
         product::read_slice(context.isa, context.rows(), context.references[class], plane, slice);
         slice[used..].fill(T::default());
         let square = &mut square_rows[turn * real..][..real];
-        squares(&slice[..used], square);
+        product::squares(context.isa, &slice[..used], square);
         square[shape.pixels..].fill(T::default());
         for step in 0..shape.steps {
             let target = &mut rows[(turn * shape.steps + step) * row..][..row];
             let phases = &context.step_phases[step * row..][..used];
-            multiply_conjugate(&slice[..used], phases, &mut target[..used]);
+            product::multiply_conjugate(context.isa, &slice[..used], phases, &mut target[..used]);
             target[used..].fill(T::default());
         }
     }

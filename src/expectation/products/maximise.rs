@@ -13,7 +13,7 @@ use crate::expectation::task::Comparison;
 use crate::product::{self, Coefficients, Voxel};
 use crate::weights::{BLOCK, Blocks, Cell};
 
-use super::batch::{Context, Tile, Worker, multiply_add, product_f64};
+use super::batch::{Context, Tile, Worker, product_f64};
 use super::fine::{self, Columns};
 use super::shape::{Lane, Pair, TILE};
 
@@ -109,17 +109,11 @@ fn accumulate_block<T: Scalar>(
         }
         let by_term = Coefficients { values: &*lane.coefficients, stride_row: 1, stride_term: BLOCK };
         product::combine(isa, by_term, images.rows(), children, row, lane.part);
-        add(&mut lane.images[..children * row], &lane.part[..children * row]);
+        product::add(isa, &mut lane.images[..children * row], &lane.part[..children * row]);
         tile_weights(context, lane, pairs, chosen, inputs);
         if context.task.comparison == Comparison::Likelihood {
             tile_residuals(context, lane, pairs, chosen, inputs);
         }
-    }
-}
-
-fn add<T: Scalar>(sum: &mut [T], part: &[T]) {
-    for (s, p) in sum.iter_mut().zip(part) {
-        *s += *p;
     }
 }
 
@@ -155,7 +149,7 @@ fn tile_weights<T: Scalar>(
     }
     let by_term = Coefficients { values: &*lane.masses, stride_row: 1, stride_term: BLOCK };
     product::combine(isa, by_term, weights.rows(), shape.turns, real, lane.weights_part);
-    add(&mut lane.weights[..shape.turns * real], &lane.weights_part[..shape.turns * real]);
+    product::add(isa, &mut lane.weights[..shape.turns * real], &lane.weights_part[..shape.turns * real]);
 
     if context.task.comparison != Comparison::Likelihood {
         return;
@@ -170,8 +164,8 @@ fn tile_weights<T: Scalar>(
         product::combine(isa, masses, squares.rows(), 1, real, lane.means);
         let power = &inputs.power[p * real..][..real];
         let own = &mut lane.own[p * shape.shells..][..shape.shells];
-        for (shell, range) in context.shell_ranges.iter().enumerate().filter(|(_, r)| !r.is_empty()) {
-            let sum: f64 = range.clone().map(|i| product_f64(lane.means[i]) * product_f64(power[i])).sum();
+        product::range_sums(isa, lane.means, power, context.shell_ranges, 1, lane.shell_sums);
+        for (shell, sum) in lane.shell_sums.iter().copied().enumerate().take(context.used_shells) {
             let units = (sum * SHELL_UNITS).round_ties_even() as i64;
             own[shell] = own[shell].wrapping_add(units);
             if inputs.resolved[class * shape.shells + shell] {
@@ -205,9 +199,8 @@ fn tile_residuals<T: Scalar>(
         let mean = &lane.means[column * row..][..row];
         let p = pairs[*at][1] as usize;
         let cross = &mut lane.cross[p * shape.shells..][..shape.shells];
-        for (shell, range) in context.shell_ranges.iter().enumerate().filter(|(_, r)| !r.is_empty()) {
-            let span = 2 * range.start..2 * range.end;
-            let sum: f64 = mean[span.clone()].iter().zip(&image[span]).map(|(a, b)| product_f64(*a * *b)).sum();
+        product::range_sums(isa, mean, image, context.shell_ranges, 2, lane.shell_sums);
+        for (shell, sum) in lane.shell_sums.iter().copied().enumerate().take(context.used_shells) {
             cross[shell] = cross[shell].wrapping_add((sum * SHELL_UNITS).round_ties_even() as i64);
             if inputs.resolved[class * shape.shells + shell] {
                 lane.resolved[p][0] += scale_units(context, sum, shell);
@@ -240,7 +233,7 @@ fn scatter<T: Scalar>(context: &Context<'_, T>, worker: &mut Worker<'_, T>, pose
         data.fill(T::default());
         for step in 0..shape.steps {
             let images = &lane.images[(turn * shape.steps + step) * row..][..used];
-            multiply_add(images, &context.step_phases[step * row..][..used], &mut data[..used]);
+            product::multiply_add(context.isa, images, &context.step_phases[step * row..][..used], &mut data[..used]);
         }
         let plane = context.plane(rotation, shape.pixels);
         product::add_slice(context.isa, context.rows(), &mut volume, plane, data, weight, volumes.scale);

@@ -39,12 +39,14 @@ pub struct Source {
     /// Pairs of the sorted list.
     listed: usize,
     local: bool,
+    /// Particles of the batch that take part.
+    span: std::ops::Range<usize>,
 }
 
 impl Source {
     /// Starts over. Local searches: `pairs` was filled by [`sort_local`] with `listed` pairs.
-    pub fn new(local: bool, listed: usize) -> Self {
-        Self { taken: 0, next: 0, listed, local }
+    pub fn new(local: bool, listed: usize, span: std::ops::Range<usize>) -> Self {
+        Self { taken: 0, next: 0, listed, local, span }
     }
 
     /// Whether one chunk held everything (or there was nothing).
@@ -92,7 +94,7 @@ impl Source {
         let mut filled = 0;
         while self.next < shape.poses {
             let start = filled;
-            for (p, _) in records.iter().enumerate().filter(|(_, r)| r.is_used()) {
+            for p in self.span.clone().filter(|p| records[*p].is_used()) {
                 let map = &significant[p * words..][..words];
                 for_each_bit(map, self.next * shape.translations, shape.translations, |t| {
                     if filled < capacity {
@@ -117,10 +119,40 @@ pub fn translations_of(map: &[u64], poses: usize, translations: usize, wanted: &
     }
 }
 
+/// Cuts a batch into runs of whole blocks of particles whose pairs fit the weights together; a block that does not
+/// fit alone stands alone.
+pub fn spans<T: Scalar>(context: &Context<'_, T>, records: &[Record], significant: &[u64]) -> Vec<std::ops::Range<usize>> {
+    let words = context.shape.words();
+    let count = |p: usize| -> usize {
+        if !records[p].is_used() {
+            return 0;
+        }
+        significant[p * words..][..words].iter().map(|w| w.count_ones() as usize).sum()
+    };
+    let mut spans: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut held = 0;
+    for start in (0..records.len()).step_by(context.block_particles) {
+        let end = (start + context.block_particles).min(records.len());
+        let more: usize = (start..end).map(count).sum();
+        match spans.last_mut() {
+            Some(last) if held + more <= context.shape.blocks => {
+                last.end = end;
+                held += more;
+            }
+            _ => {
+                spans.push(start..end);
+                held = more;
+            }
+        }
+    }
+    spans
+}
+
 /// All pairs of a batch of local searches, sorted by pose, then particle, then translation. Returns their number.
 pub fn sort_local<T: Scalar>(
     context: &Context<'_, T>,
     records: &[Record],
+    span: std::ops::Range<usize>,
     significant: &[u64],
     poses: &[u32],
     pairs: &mut [Pair],
@@ -128,7 +160,8 @@ pub fn sort_local<T: Scalar>(
     let shape = &context.shape;
     let words = shape.words();
     let mut filled = 0;
-    for (p, record) in records.iter().enumerate().filter(|(_, r)| r.is_used()) {
+    for p in span.filter(|p| records[*p].is_used()) {
+        let record = &records[p];
         let map = &significant[p * words..][..words];
         for listed in 0..record.listed {
             for_each_bit(map, listed * shape.translations, shape.translations, |t| {

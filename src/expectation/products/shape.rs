@@ -241,6 +241,8 @@ pub struct Lane<'f, T> {
     pub masses: &'f mut [T],
     /// Per particle and shell: w P conj(F) and w |P|^2, in units of 2^-24.
     pub cross: &'f mut [i64],
+    /// One number a shell.
+    pub shell_sums: &'f mut [f64],
     pub own: &'f mut [i64],
     /// The same over well resolved shells, per particle.
     pub resolved: &'f mut [[i64; 2]],
@@ -264,6 +266,7 @@ pub fn lane<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Lane<
         unmasked: frame.zeroed("unmasked columns of a tile", TILE * row)?,
         coefficients: frame.alloc("coefficients", TILE * BLOCK)?,
         masses: frame.alloc("masses", TILE * BLOCK)?,
+        shell_sums: frame.zeroed("shell sums", shape.shells)?,
         cross: frame.zeroed("cross terms", shape.particles * shape.shells)?,
         own: frame.zeroed("own terms", shape.particles * shape.shells)?,
         resolved: frame.zeroed("resolved terms", 2 * shape.particles)?,
