@@ -51,7 +51,6 @@ pub fn estimate(job: &Job<'_>, state: &mut State) -> Result<()> {
         .map(|(&i, ctf)| {
             let optics = dataset.particles[i].optics as usize;
             Trial {
-                particle: i as u64,
                 euler: state.assignments[i].euler,
                 scale: &scales[optics],
                 pixels: &lists[optics],
@@ -68,7 +67,7 @@ pub fn estimate(job: &Job<'_>, state: &mut State) -> Result<()> {
             let padding = job.inputs.options.padding;
             let projector = Projector::<f32>::new(&class.map.data, box_pixels, padding, state.sizes.current_size);
             let trials = if class.share >= SMALLEST_SHARE { trials.as_slice() } else { &[] };
-            accuracy::estimate(&projector.geometry, &projector.data, trials, job.plan.seed)
+            accuracy::estimate(&projector.geometry, &projector.data, trials)
         })
         .collect();
     let shares: Vec<f64> = model.classes.iter().map(|c| c.share).collect();

@@ -25,7 +25,7 @@ use super::inputs::Inputs;
 
 /// Memory for coarse energies, fine weights and kept columns when nothing else is said.
 const ENERGY_BYTES: usize = 32 << 20;
-const WEIGHT_BYTES: usize = 48 << 20;
+const WEIGHT_BYTES: usize = 128 << 20;
 const COLUMN_BYTES: usize = 96 << 20;
 /// Blocks of a batch when nothing else is said.
 const BLOCKS_PER_BATCH: usize = 4;

@@ -423,8 +423,7 @@ fn accuracies_are_those_of_relion_within_the_choice_of_axes() {
     let trials = |euler: Euler| -> Vec<Trial> {
         ctfs.iter()
             .enumerate()
-            .map(|(i, ctf)| Trial {
-                particle: i as u64,
+            .map(|(_, ctf)| Trial {
                 euler,
                 scale: &scale,
                 pixels: &pixels,
@@ -435,7 +434,7 @@ fn accuracies_are_those_of_relion_within_the_choice_of_axes() {
             .collect()
     };
     // The particles have no angles before the first iteration.
-    let found = accuracy::estimate(&reference.geometry, &reference.data, &trials(Euler::new(0.0, 0.0, 0.0)), 1);
+    let found = accuracy::estimate(&reference.geometry, &reference.data, &trials(Euler::new(0.0, 0.0, 0.0)));
     let after = star("g05_em/os0/run_it001_model.star");
     let class = after.require("model_classes").expect("classes");
     let (degrees, angstrom) =

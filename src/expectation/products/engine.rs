@@ -244,6 +244,7 @@ fn run_group<T: Scalar>(
         step_phases: tables.step_phases,
         log_directions: tables.log_directions,
         shell_ranges: &shell_ranges,
+        used_shells: shell_ranges.iter().rposition(|r| !r.is_empty()).map_or(0, |s| s + 1),
     };
     let resolved: Vec<bool> = task
         .model

@@ -78,13 +78,11 @@ pub fn run_batch<T: Scalar>(
     }
     // 3: columns and pairs.
     keep_columns(context, records, workers, buffers)?;
-    let listed = if shape.local {
-        pairs::sort_local(context, records, buffers.significant, buffers.poses, buffers.pairs)
-    } else {
-        0
-    };
-    // 4 to 6.
-    sweeps::fine_pass(context, records, workers, buffers, listed, volumes, resolved, mass)
+    for span in pairs::spans(context, records, buffers.significant) {
+        sweeps::fine_pass(context, records, span, workers, buffers, volumes, resolved, mass)?;
+    }
+    sweeps::merge(context, records, workers);
+    Ok(())
 }
 
 /// Global search: all particles of a search share every panel.

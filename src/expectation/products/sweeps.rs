@@ -25,22 +25,27 @@ use super::shape::Buffers;
 /// several, energies are made anew for each of: their minimum, the passes of the selection, the sums.
 pub fn fine_pass<T: Scalar>(
     context: &Context<'_, T>,
-    records: &mut [Record],
+    all_records: &mut [Record],
+    span: std::ops::Range<usize>,
     workers: &mut [Worker<'_, T>],
     buffers: &mut Buffers<'_, T>,
-    listed: usize,
     volumes: &Volumes<'_, '_>,
     resolved: &[bool],
     mass: &[AtomicI64],
 ) -> Result<()> {
     let shape = context.shape;
+    let listed = if shape.local {
+        pairs::sort_local(context, all_records, span.clone(), buffers.significant, buffers.poses, buffers.pairs)
+    } else {
+        0
+    };
     let masked = fine::Columns { images: buffers.masked, kept: buffers.masked_columns, slots: buffers.slots };
     let unmasked = fine::Columns { images: buffers.unmasked, kept: buffers.unmasked_columns, slots: buffers.slots };
     let inputs = maximise::Inputs { masked, unmasked, power: buffers.power, weight: buffers.weight, resolved };
     let priors = fine::Priors { log_offsets: buffers.log_offsets, log_poses: buffers.log_poses };
     let poses: &[u32] = buffers.poses;
-    let mut blocks = Blocks::new(&mut buffers.starts[..records.len() + 1], buffers.subscripts, buffers.values);
-    let mut selectors: Vec<Option<crate::weights::Selector>> = records.iter().map(|_| None).collect();
+    let mut blocks = Blocks::new(&mut buffers.starts[..all_records.len() + 1], buffers.subscripts, buffers.values);
+    let mut selectors: Vec<Option<crate::weights::Selector>> = span.clone().map(|_| None).collect();
     let mut chunk = Chunk { range: 0..0, runs: 0, ready: false };
     let delta = context.task.comparison == Comparison::CrossCorrelation;
 
@@ -54,11 +59,11 @@ pub fn fine_pass<T: Scalar>(
     let mut sweep = Sweep::Least;
     let mut single = false;
     loop {
-        let mut source = Source::new(shape.local, listed);
+        let mut source = Source::new(shape.local, listed, span.clone());
         let mut first = true;
         loop {
             if !(single && chunk.ready) {
-                let range = source.take(context, records, buffers.significant, buffers.pairs);
+                let range = source.take(context, all_records, buffers.significant, buffers.pairs);
                 if range.is_empty() && !first {
                     break;
                 }
@@ -75,7 +80,7 @@ pub fn fine_pass<T: Scalar>(
                         worker,
                         &pairs[range],
                         places,
-                        records,
+                        all_records,
                         masked,
                         buffers.power,
                         priors,
@@ -85,25 +90,25 @@ pub fn fine_pass<T: Scalar>(
                 })?;
                 chunk.ready = true;
                 if sweep != Sweep::Least {
-                    each_record(workers, records, |_, p, record| posterior::convert(context, p, record, &blocks))?;
+                    each_record(workers, all_records, &span, |_, p, record| posterior::convert(context, p, record, &blocks))?;
                 }
             }
             match sweep {
                 Sweep::Least => {
-                    each_record(workers, records, |_, p, record| posterior::find_least(context, p, record, &blocks))?
+                    each_record(workers, all_records, &span, |_, p, record| posterior::find_least(context, p, record, &blocks))?
                 }
                 Sweep::Select => {
                     let places: Vec<_> = selectors.iter_mut().map(Mutex::new).collect();
-                    parallel::each(workers, records.len(), |_, p| {
-                        let mut selector = places[p].lock().map_err(|_| Error::internal("a worker died"))?;
+                    parallel::each(workers, span.len(), |_, at| {
+                        let mut selector = places[at].lock().map_err(|_| Error::internal("a worker died"))?;
                         if let Some(selector) = selector.as_mut() {
-                            posterior::show(context, p, selector, &blocks);
+                            posterior::show(context, span.start + at, selector, &blocks);
                         }
                         Ok(())
                     })?;
                 }
                 Sweep::Sums => {
-                    each_record(workers, records, |_, p, record| {
+                    each_record(workers, all_records, &span, |_, p, record| {
                         posterior::apply(context, p, record, &blocks, poses, mass)
                     })?;
                     let pairs = &buffers.pairs[chunk.range.clone()];
@@ -125,9 +130,9 @@ pub fn fine_pass<T: Scalar>(
             Sweep::Least => {
                 single = source.took_all_at_once();
                 if single {
-                    each_record(workers, records, |_, p, record| posterior::convert(context, p, record, &blocks))?;
+                    each_record(workers, all_records, &span, |_, p, record| posterior::convert(context, p, record, &blocks))?;
                 }
-                for (record, selector) in records.iter_mut().zip(&mut selectors).filter(|(r, _)| r.is_used()) {
+                for (record, selector) in all_records[span.clone()].iter_mut().zip(&mut selectors).filter(|(r, _)| r.is_used()) {
                     let mut fresh = crate::weights::Selector::new();
                     fresh.start(if delta { 1.0 } else { context.task.options.adaptive_fraction }, None, T::DIGITS);
                     *selector = Some(fresh);
@@ -137,7 +142,7 @@ pub fn fine_pass<T: Scalar>(
             }
             Sweep::Select => {
                 let mut open = false;
-                for (record, place) in records.iter_mut().zip(&mut selectors) {
+                for (record, place) in all_records[span.clone()].iter_mut().zip(&mut selectors) {
                     if let Some(selection) = place.as_mut().and_then(crate::weights::Selector::finish_pass) {
                         (record.threshold, record.total) = (selection.threshold, selection.total);
                         *place = None;
@@ -151,7 +156,6 @@ pub fn fine_pass<T: Scalar>(
             Sweep::Sums => break,
         }
     }
-    merge(context, records, workers);
     Ok(())
 }
 
@@ -165,20 +169,21 @@ struct Chunk {
 fn each_record<T: Scalar>(
     workers: &mut [Worker<'_, T>],
     records: &mut [Record],
+    span: &std::ops::Range<usize>,
     work: impl Fn(&mut Worker<'_, T>, usize, &mut Record) + Sync,
 ) -> Result<()> {
-    let places: Vec<_> = records.iter_mut().map(Mutex::new).collect();
-    parallel::each(workers, places.len(), |worker, p| {
-        let mut record = places[p].lock().map_err(|_| Error::internal("a worker died"))?;
+    let places: Vec<_> = records[span.clone()].iter_mut().map(Mutex::new).collect();
+    parallel::each(workers, places.len(), |worker, at| {
+        let mut record = places[at].lock().map_err(|_| Error::internal("a worker died"))?;
         if record.is_used() {
-            work(worker, p, &mut record);
+            work(worker, span.start + at, &mut record);
         }
         Ok(())
     })
 }
 
 /// Moves the workers' per-particle sums into the records.
-fn merge<T: Scalar>(context: &Context<'_, T>, records: &mut [Record], workers: &mut [Worker<'_, T>]) {
+pub fn merge<T: Scalar>(context: &Context<'_, T>, records: &mut [Record], workers: &mut [Worker<'_, T>]) {
     let shells = context.shape.shells;
     for worker in workers {
         let lane = &mut worker.lane;
