@@ -18,6 +18,6 @@ say mask "$folder/refine/run_class001.mrc" --out "$folder/mask.mrc"
 say postprocess --half1 "$folder/refine/run_half1_class001_unfil.mrc" --mask "$folder/mask.mrc" \
     --out "$folder/postprocess"
 say report "$folder/refine"
-say compare "$folder/refine/run_class001.mrc" "$folder/particles/truth.mrc" --mask "$folder/mask.mrc"
 echo
-echo "Look at $folder/refine/report.html and $folder/postprocess.mrc; the truth is $folder/particles/truth.mrc."
+echo "Look at $folder/refine/report.html and $folder/postprocess.mrc. Against the truth, $folder/particles/truth.mrc:"
+say compare "$folder/refine/run_class001.mrc" "$folder/particles/truth.mrc" --mask "$folder/mask.mrc"

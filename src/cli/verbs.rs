@@ -14,7 +14,10 @@ use super::compare;
 use super::completions;
 use super::config;
 use super::man;
+use super::mask;
 use super::new;
+use super::plan;
+use super::postprocess;
 use super::report;
 use super::resume;
 use super::run;
@@ -39,12 +42,18 @@ pub enum Verb {
     New(new::Arguments),
     /// Read all inputs of a job and report what is wrong with them
     Check(Box<check::Arguments>),
+    /// Say how much memory and time a job will take
+    Plan(Box<plan::Arguments>),
     /// Run a job: refine3d, class3d, a job file or a run folder
     Run(Box<run::Arguments>),
     /// Go on with a run from its latest checkpoint
     Resume(resume::Arguments),
     /// Show how far a run is
     Status(status::Arguments),
+    /// Make a solvent mask from a map
+    Mask(mask::Arguments),
+    /// FSC and sharpened map of two half maps
+    Postprocess(Box<postprocess::Arguments>),
     /// Write a page of figures about a run
     Report(report::Arguments),
     /// Make particles with a known truth from a map
@@ -82,9 +91,12 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
     match verb {
         Verb::New(arguments) => new::run(&arguments, screen),
         Verb::Check(arguments) => check::run(*arguments, screen),
+        Verb::Plan(arguments) => plan::run(*arguments, screen),
         Verb::Run(arguments) => run::run(*arguments, screen),
         Verb::Resume(arguments) => resume::run(&arguments, screen),
         Verb::Status(arguments) => status::run(&arguments, screen),
+        Verb::Mask(arguments) => mask::run(&arguments, screen),
+        Verb::Postprocess(arguments) => postprocess::run(&arguments, screen),
         Verb::Report(arguments) => report::run(&arguments, screen),
         Verb::Simulate(arguments) => simulate::run(&arguments, screen),
         Verb::Compare(arguments) => compare::run(&arguments, screen),

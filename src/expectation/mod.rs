@@ -1,6 +1,6 @@
 //! Images x poses -> weighted sums.
 //!
-//! [`reference`] is the definition of right; [`products`] is the engine, tested against it.
+//! [`mod@reference`] is the definition of right; [`products`] is the engine, tested against it.
 
 mod group;
 mod prepare;

@@ -95,7 +95,7 @@ pub struct Plan {
 
     /// 0: one a core; see [`Plan::thread_count`].
     pub threads: usize,
-    /// Cap on the arena; `None`: what the layout needs.
+    /// Cap on the memory of the engine; `None`: what the layout needs.
     #[serde(rename = "memory")]
     pub memory_bytes: Option<u64>,
     pub precision: Precision,

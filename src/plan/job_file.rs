@@ -142,7 +142,7 @@ pub struct JobFile {
     /// Threads; 0: one a core that this process may use
     #[arg(long, value_name = "N", help_heading = "Computing")]
     pub threads: Option<u32>,
-    /// Most memory for working data, as 4GiB; auto: what the plan needs
+    /// Most memory that a run may take, as 4GiB; auto: what the plan needs
     #[arg(long, value_name = "SIZE", help_heading = "Computing")]
     pub memory: Option<String>,
     /// Precision of the expectation step

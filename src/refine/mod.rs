@@ -8,6 +8,8 @@ mod files;
 mod images;
 mod inputs;
 mod maximise;
+mod memory;
+pub mod plan;
 mod start;
 mod step;
 

@@ -31,9 +31,14 @@ const MOST_BAD: f64 = 0.1;
 
 /// The state of iteration 0, and warnings.
 pub fn state(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(State, Vec<String>)> {
+    let (noise, warnings) = noise(plan, inputs, images)?;
+    Ok((with_noise(plan, inputs, &noise)?, warnings))
+}
+
+/// The state of iteration 0 for known noise spectra, one an optics group.
+pub fn with_noise(plan: &Plan, inputs: &Inputs, noise: &[Vec<f64>]) -> Result<State> {
     let (box_pixels, pixel) = (inputs.box_pixels(), inputs.pixel_size_angstrom());
     let dataset = &inputs.dataset;
-    let (noise, warnings) = noise(plan, inputs, images)?;
     let sampling = sampling(plan, pixel);
     let directions = Orientations::new(&sampling, &inputs.group, None, plan.parity)?.direction_count();
     let maps: Vec<Volume> = (0..plan.classes)
@@ -67,7 +72,7 @@ pub fn state(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(State
                         map: map.clone(),
                         share,
                         directions: vec![share / directions as f64; directions],
-                        ssnr: initial::data_versus_prior(&tau2, &noise, members().count() as f64 * share),
+                        ssnr: initial::data_versus_prior(&tau2, noise, members().count() as f64 * share),
                         tau2,
                         sigma2: vec![0.0; shells],
                         fsc: vec![0.0; shells],
@@ -85,7 +90,7 @@ pub fn state(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(State
             });
             HalfModel {
                 classes,
-                noise: noise.clone(),
+                noise: noise.to_vec(),
                 groups: groups.collect(),
                 average_norm: 1.0,
                 sigma_offset_angstrom: plan.sigma_offset_angstrom,
@@ -101,9 +106,8 @@ pub fn state(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(State
         None => resolution::resolved_shell(halves[0].classes.iter().map(|c| c.ssnr.as_slice()), false).shell,
     };
     resolution::record(shell, box_pixels, pixel, &mut sizes, &mut convergence);
-    let state =
-        State { iteration: 0, halves, assignments: dataset.assignments.clone(), half_of, sampling, sizes, convergence };
-    Ok((state, warnings))
+    let assignments = dataset.assignments.clone();
+    Ok(State { iteration: 0, halves, assignments, half_of, sampling, sizes, convergence })
 }
 
 fn sampling(plan: &Plan, pixel: f64) -> SamplingState {

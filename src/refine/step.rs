@@ -2,14 +2,13 @@
 
 use crate::arena::Arena;
 use crate::arena::Event;
-use crate::error::Error;
-use crate::error::ExitCode;
 use crate::error::Result;
 use crate::expectation::Comparison;
 use crate::expectation::Outcome;
 use crate::expectation::Task;
 use crate::expectation::products;
 use crate::expectation::products::Config;
+use crate::imaging::Geometry;
 use crate::maximisation::classes;
 use crate::model::State;
 use crate::plan::Plan;
@@ -22,13 +21,8 @@ use crate::weights;
 
 use super::Job;
 use super::inputs::Inputs;
-
-/// Memory for coarse energies, fine weights and kept columns when nothing else is said.
-const ENERGY_BYTES: usize = 32 << 20;
-const WEIGHT_BYTES: usize = 128 << 20;
-const COLUMN_BYTES: usize = 96 << 20;
-/// Blocks of a batch when nothing else is said.
-const BLOCKS_PER_BATCH: usize = 4;
+use super::memory;
+use super::memory::Beside;
 
 /// What is searched in an iteration.
 pub struct Grid<'a> {
@@ -42,7 +36,6 @@ pub struct Grid<'a> {
 pub struct Engine {
     config: Config,
     precision: Precision,
-    cap: Option<u64>,
     arena: Option<Arena>,
     half_members: Vec<Vec<u32>>,
 }
@@ -57,18 +50,8 @@ pub struct Memory {
 
 impl Engine {
     pub fn new(plan: &Plan, inputs: &Inputs) -> Self {
-        let threads = plan.thread_count();
-        let config = Config {
-            isa: inputs.isa,
-            threads,
-            block_particles: plan.block_particles,
-            blocks_per_batch: plan.blocks_per_batch.unwrap_or(BLOCKS_PER_BATCH),
-            sum_copies: threads.min(2),
-            energy_bytes: ENERGY_BYTES,
-            weight_bytes: WEIGHT_BYTES,
-            column_bytes: COLUMN_BYTES,
-        };
-        Self { config, precision: plan.precision, cap: plan.memory_bytes, arena: None, half_members: Vec::new() }
+        let config = memory::config(plan, inputs.isa);
+        Self { config, precision: plan.precision, arena: None, half_members: Vec::new() }
     }
 
     /// Runs the step for every half.
@@ -141,15 +124,11 @@ impl Engine {
     }
 
     fn expect_task<T: crate::expectation::Scalar>(&mut self, job: &Job<'_>, task: &Task<'_>) -> Result<Outcome> {
-        let needed = products::layout::<T>(task, &self.config)?.peak;
-        if let Some(cap) = self.cap.filter(|cap| needed as u64 > *cap) {
-            return Err(Error::new(
-                ExitCode::Memory,
-                "",
-                format!("the iteration needs {} MiB, {} MiB are allowed", needed >> 20, cap >> 20),
-                "Raise --memory; `relion-rs plan` says what the largest iteration needs.",
-            ));
-        }
+        let geometry = Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
+        let is_last = task.current_size == task.box_pixels();
+        let beside = Beside::new(job.plan, &geometry, job.inputs.dataset.particles.len(), is_last);
+        let (config, layout) = memory::fit::<T>(task, job.plan, &self.config, &beside)?;
+        let needed = layout.peak;
         let arena = match &mut self.arena {
             Some(arena) if arena.capacity() >= needed => arena,
             place => {
@@ -159,7 +138,7 @@ impl Engine {
             }
         };
         let read = |particle: u32, out: &mut [f32]| job.images.read(particle, out);
-        arena.run(|frame| products::expect::<T>(task, &read, &self.config, frame))
+        arena.run(|frame| products::expect::<T>(task, &read, &config, frame))
     }
 
     /// Moves what the step found out into the state.

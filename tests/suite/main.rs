@@ -10,6 +10,7 @@ mod mrc;
 mod outputs;
 mod plan;
 mod postprocess;
+mod refine;
 mod sampling;
 mod star;
 mod support;

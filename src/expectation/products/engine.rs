@@ -69,9 +69,9 @@ impl Config {
         };
         let every = shape.particles * shape.translations;
         let energies = shape.samples() * size_of::<T>();
-        // A local search is done by one thread; each needs room for a particle of its own.
-        let least = if shape.local { self.threads } else { 1 };
-        shape.searched = (self.energy_bytes / energies.max(1)).clamp(least, shape.particles.max(least));
+        // A local search is done by one thread, in room of its own.
+        let fitting = (self.energy_bytes / energies.max(1)).clamp(1, shape.particles);
+        shape.searched = if shape.local { self.threads } else { fitting };
         let block = crate::weights::block_bytes(1, size_of::<T>()) + 24;
         shape.blocks = (self.weight_bytes / block).clamp(every, shape.particles * shape.poses * shape.translations);
         shape.blocks = shape.blocks.max(every);

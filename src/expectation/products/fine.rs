@@ -42,7 +42,12 @@ impl<'c, T: Scalar> Columns<'c, T> {
     pub fn make(&self, context: &Context<'_, T>, p: usize, t: usize, out: &mut [T]) {
         let row = context.shape.row::<T>();
         let used = 2 * context.shape.pixels;
-        product::multiply(context.isa, &self.images[p * row..][..used], &context.pixel_phases(t)[..used], &mut out[..used]);
+        product::multiply(
+            context.isa,
+            &self.images[p * row..][..used],
+            &context.pixel_phases(t)[..used],
+            &mut out[..used],
+        );
     }
 }
 

@@ -121,7 +121,11 @@ pub fn translations_of(map: &[u64], poses: usize, translations: usize, wanted: &
 
 /// Cuts a batch into runs of whole blocks of particles whose pairs fit the weights together; a block that does not
 /// fit alone stands alone.
-pub fn spans<T: Scalar>(context: &Context<'_, T>, records: &[Record], significant: &[u64]) -> Vec<std::ops::Range<usize>> {
+pub fn spans<T: Scalar>(
+    context: &Context<'_, T>,
+    records: &[Record],
+    significant: &[u64],
+) -> Vec<std::ops::Range<usize>> {
     let words = context.shape.words();
     let count = |p: usize| -> usize {
         if !records[p].is_used() {

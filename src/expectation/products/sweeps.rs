@@ -90,13 +90,15 @@ pub fn fine_pass<T: Scalar>(
                 })?;
                 chunk.ready = true;
                 if sweep != Sweep::Least {
-                    each_record(workers, all_records, &span, |_, p, record| posterior::convert(context, p, record, &blocks))?;
+                    each_record(workers, all_records, &span, |_, p, record| {
+                        posterior::convert(context, p, record, &blocks)
+                    })?;
                 }
             }
             match sweep {
-                Sweep::Least => {
-                    each_record(workers, all_records, &span, |_, p, record| posterior::find_least(context, p, record, &blocks))?
-                }
+                Sweep::Least => each_record(workers, all_records, &span, |_, p, record| {
+                    posterior::find_least(context, p, record, &blocks)
+                })?,
                 Sweep::Select => {
                     let places: Vec<_> = selectors.iter_mut().map(Mutex::new).collect();
                     parallel::each(workers, span.len(), |_, at| {
@@ -130,9 +132,13 @@ pub fn fine_pass<T: Scalar>(
             Sweep::Least => {
                 single = source.took_all_at_once();
                 if single {
-                    each_record(workers, all_records, &span, |_, p, record| posterior::convert(context, p, record, &blocks))?;
+                    each_record(workers, all_records, &span, |_, p, record| {
+                        posterior::convert(context, p, record, &blocks)
+                    })?;
                 }
-                for (record, selector) in all_records[span.clone()].iter_mut().zip(&mut selectors).filter(|(r, _)| r.is_used()) {
+                for (record, selector) in
+                    all_records[span.clone()].iter_mut().zip(&mut selectors).filter(|(r, _)| r.is_used())
+                {
                     let mut fresh = crate::weights::Selector::new();
                     fresh.start(if delta { 1.0 } else { context.task.options.adaptive_fraction }, None, T::DIGITS);
                     *selector = Some(fresh);

@@ -178,3 +178,23 @@ fn the_same_bits_whatever_happens() {
         }
     }
 }
+
+/// The counting arena runs the same allocations: every named extent and the peak.
+#[test]
+fn the_layout_is_known_before_the_run() {
+    for v in [golden::FULL, golden::LOCAL, golden::CC1] {
+        let scene = scene(&v);
+        let tight = Config { threads: 3, sum_copies: 2, column_bytes: 100_000, weight_bytes: 0, ..config() };
+        for config in [config(), Config { threads: 2, blocks_per_batch: 2, ..config() }, tight] {
+            with_local(&scene, &v, |local| {
+                let task = scene.task(&v, local);
+                let counted = products::layout::<f32>(&task, &config).unwrap();
+                // Not a byte more than planned is needed.
+                let mut arena = Arena::reserve(counted.peak).unwrap();
+                arena.run(|f| products::expect::<f32>(&task, &|p, out| scene.read(p, out), &config, f)).unwrap();
+                assert!(counted.rows.len() > 30, "{}: {} allocations", v.folder, counted.rows.len());
+                assert_eq!(arena.layout(), counted, "{}", v.folder);
+            });
+        }
+    }
+}

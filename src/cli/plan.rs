@@ -1,0 +1,89 @@
+//! `plan`: how much memory and time a job will take.
+
+use crate::error::ExitCode;
+use crate::error::Result;
+use crate::plan::format_bytes;
+use crate::refine::plan;
+use crate::refine::plan::Estimate;
+
+use super::job::Job;
+use super::job::JobArguments;
+use super::screen::Screen;
+use super::screen::duration;
+
+/// Allocations of the largest step that are told; `--json` tells all.
+const TOLD: usize = 12;
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub job: JobArguments,
+}
+
+pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
+    let resolved = Job::load(arguments.job)?.resolve()?;
+    for warning in &resolved.warnings {
+        screen.warning(warning);
+    }
+    let estimate = plan::plan(&resolved.plan)?;
+    if screen.is_json() {
+        screen.print_json(&estimate)?;
+    } else {
+        screen.print(&table(&estimate))?;
+    }
+    Ok(ExitCode::Done)
+}
+
+fn table(estimate: &Estimate) -> String {
+    let size = |bytes: usize| format!("{} MiB", bytes.div_ceil(1 << 20));
+    let mut text = format!(
+        "{} particles of {} pixels, {} threads\n\n{:<14} {:>6} {:>6} {:>9} {:>6} {:>10} {:>10} {:>10} {:>12}\n",
+        estimate.particles,
+        estimate.box_pixels,
+        estimate.threads,
+        "iteration",
+        "window",
+        "coarse",
+        "poses",
+        "shifts",
+        "arena",
+        "beside",
+        "together",
+        "about",
+    );
+    for step in &estimate.steps {
+        let name = if step.local { format!("{}, local", step.name) } else { step.name.to_string() };
+        text.push_str(&format!(
+            "{name:<14} {:>6} {:>6} {:>9} {:>6} {:>10} {:>10} {:>10} {:>12}\n",
+            step.current_size,
+            step.coarse_size,
+            step.poses,
+            step.translations,
+            size(step.arena),
+            size(step.beside.total()),
+            size(step.total),
+            duration(step.seconds),
+        ));
+    }
+    if let Some(largest) = estimate.steps.iter().max_by_key(|step| step.total) {
+        text.push_str(&format!("\nThe most of the arena of the {} iteration:\n", largest.name));
+        for row in largest.allocations.iter().take(TOLD) {
+            text.push_str(&format!("  {:<10} {:<28} {:>12}\n", row.frame, row.name, format_bytes(row.bytes as u64)));
+        }
+        let b = &largest.beside;
+        text.push_str(&format!(
+            "Beside it: maximisation {}, maps {}, particles {}, program {}\n",
+            size(b.maximisation),
+            size(b.models),
+            size(b.particles),
+            size(b.program)
+        ));
+    }
+    text.push_str(&format!(
+        "\nmemory: {}; time: about {} for {} iterations (a guess: the data decide)\n",
+        size(estimate.peak),
+        duration(estimate.seconds),
+        estimate.iterations
+    ));
+    text
+}

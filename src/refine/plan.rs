@@ -1,0 +1,242 @@
+//! What a job will need, from the headers of its inputs: no image is read.
+
+use serde::Serialize;
+
+use crate::arena::Layout;
+use crate::error::Result;
+use crate::expectation::Comparison;
+use crate::expectation::Scalar;
+use crate::expectation::Task;
+use crate::imaging::Geometry;
+use crate::maximisation::sampling_update;
+use crate::maximisation::sizes;
+use crate::model::PriorMode;
+use crate::model::State;
+use crate::plan::JobKind;
+use crate::plan::Plan;
+use crate::plan::Precision;
+use crate::rotation::Euler;
+use crate::rotation::healpix;
+use crate::sampling::LocalPrior;
+use crate::sampling::Orientations;
+use crate::sampling::Translations;
+
+use super::inputs::Inputs;
+use super::memory;
+use super::memory::Beside;
+use super::start;
+
+/// Multiplications and additions that a thread does in a second, in single precision, memory traffic included;
+/// about right for vectors of 256 bits.
+const RATE_PER_THREAD: f64 = 1.2e10;
+/// Coarse samples of a particle that the fine pass looks at, typically.
+const TYPICAL_SIGNIFICANT: f64 = 60.0;
+/// Products of the fine pass: comparison, sums of data, sums of weights.
+const FINE_PRODUCTS: f64 = 3.0;
+/// Iterations of a refinement until convergence, typically.
+const TYPICAL_ITERATIONS: u32 = 18;
+/// Widest range of translations in a refined sampling, in steps.
+const WIDEST_RANGE_STEPS: f64 = 4.0;
+/// Centres at which the lengths of local lists are tried, along each angle.
+const CENTRES: usize = 8;
+/// Local lists may be so much longer elsewhere.
+const LONGER_ELSEWHERE: f64 = 1.1;
+
+/// What one iteration needs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    pub name: &'static str,
+    pub current_size: usize,
+    pub coarse_size: usize,
+    pub healpix_order: u32,
+    /// Coarse poses of a particle over all classes, and coarse translations.
+    pub poses: usize,
+    pub translations: usize,
+    pub local: bool,
+    /// Bytes of the arena, and beside it.
+    pub arena: usize,
+    pub beside: Beside,
+    pub total: usize,
+    pub seconds: f64,
+    /// Every allocation of the arena.
+    pub allocations: Vec<Allocation>,
+    /// Blocks of a batch after `--memory`.
+    pub blocks_per_batch: usize,
+}
+
+/// A named allocation of the arena.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Allocation {
+    pub frame: &'static str,
+    pub name: &'static str,
+    pub bytes: usize,
+}
+
+/// What a job needs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Estimate {
+    pub particles: usize,
+    pub box_pixels: usize,
+    pub threads: usize,
+    pub steps: Vec<Step>,
+    /// Bytes of the largest step.
+    pub peak: usize,
+    /// Iterations assumed, and seconds of all of them: a rough guess, from a typical machine's throughput.
+    pub iterations: u32,
+    pub seconds: f64,
+}
+
+/// Counts memory and guesses time of a job.
+///
+/// # Errors
+/// Those of reading particles, references and mask; `Memory` when `memory_bytes` cannot be kept.
+pub fn plan(plan: &Plan) -> Result<Estimate> {
+    let inputs = Inputs::load(plan)?;
+    // The layout does not depend on the noise.
+    let shells = inputs.box_pixels() / 2 + 1;
+    let noise = vec![vec![1.0; shells]; inputs.dataset.optics.len()];
+    let mut state = start::with_noise(plan, &inputs, &noise)?;
+    let (box_pixels, pixel) = (inputs.box_pixels(), inputs.pixel_size_angstrom());
+    state.iteration = 1;
+    state.sizes.current_size = sizes::next_current_size(&state.sizes, 0.0, box_pixels, pixel);
+    let mut steps = vec![step(plan, &inputs, &mut state, "first", false)?];
+    state.sizes.current_size = box_pixels;
+    if plan.kind == JobKind::Refine3d {
+        state.sampling.offset_range_angstrom =
+            state.sampling.offset_range_angstrom.max(WIDEST_RANGE_STEPS * state.sampling.offset_step_angstrom);
+        if plan.healpix_order < plan.local_search_order {
+            set_order(plan, &mut state, plan.local_search_order - 1);
+            steps.push(step(plan, &inputs, &mut state, "finest global", false)?);
+        }
+        set_order(plan, &mut state, finest_order(plan, pixel));
+        state.sampling.prior = sampling_update::local_prior(&state.sampling);
+        steps.push(step(plan, &inputs, &mut state, "final", true)?);
+    } else {
+        steps.push(step(plan, &inputs, &mut state, "largest", false)?);
+    }
+    let iterations = match plan.kind {
+        JobKind::Refine3d => plan.iterations.min(TYPICAL_ITERATIONS),
+        JobKind::Class3d => plan.iterations,
+    };
+    // Half of the iterations are as cheap as the first; the window grows in the others.
+    let mean = steps.iter().map(|s| s.seconds).sum::<f64>() / steps.len() as f64;
+    let seconds = f64::from(iterations) * 0.5 * (steps[0].seconds + mean);
+    let peak = steps.iter().map(|s| s.total).max().unwrap_or(0);
+    let particles = inputs.dataset.particles.len();
+    Ok(Estimate { particles, box_pixels, threads: plan.thread_count(), steps, peak, iterations, seconds })
+}
+
+fn set_order(plan: &Plan, state: &mut State, order: u32) {
+    let order = order.max(plan.healpix_order);
+    state.sampling.healpix_order = order;
+    state.sampling.psi_step_degrees = healpix::angular_step_degrees(order);
+}
+
+/// The order of a local search whose fine step moves the particle's edge by no more than a pixel.
+fn finest_order(plan: &Plan, pixel: f64) -> u32 {
+    let degrees = (2.0 * pixel / plan.diameter_angstrom).to_degrees();
+    let last = healpix::MAXIMUM_ORDER - plan.oversampling.min(healpix::MAXIMUM_ORDER);
+    let least = plan.local_search_order.max(plan.healpix_order).min(last);
+    (least..last).find(|o| healpix::angular_step_degrees(o + plan.oversampling) <= degrees).unwrap_or(last)
+}
+
+fn step(plan: &Plan, inputs: &Inputs, state: &mut State, name: &'static str, last: bool) -> Result<Step> {
+    let (box_pixels, pixel) = (inputs.box_pixels(), inputs.pixel_size_angstrom());
+    state.sizes.coarse_size =
+        sizes::coarse_size(&state.sampling, state.sizes.current_size, plan.diameter_angstrom, box_pixels, pixel);
+    let orientations = Orientations::new(&state.sampling, &inputs.group, None, plan.parity)?;
+    let translations = Translations::new(&state.sampling)?;
+    let local = match state.sampling.prior {
+        PriorMode::Global => None,
+        PriorMode::Local { sigma_degrees } => {
+            Some(LocalPrior::new(&orientations, &inputs.group, sigma_degrees, plan.parity)?)
+        }
+    };
+    for half in &mut state.halves {
+        for class in &mut half.classes {
+            class.directions =
+                vec![class.share / orientations.direction_count() as f64; orientations.direction_count()];
+        }
+    }
+    let halves = (0..state.halves.len()).map(|half| {
+        let wanted = if state.halves.len() > 1 { half as u8 + 1 } else { 0 };
+        (0..state.half_of.len() as u32).filter(|i| state.half_of[*i as usize] == wanted).collect::<Vec<u32>>()
+    });
+    let members = halves.max_by_key(Vec::len).unwrap_or_default();
+    let task = Task {
+        dataset: &inputs.dataset,
+        particles: &members,
+        assignments: &state.assignments,
+        model: &state.halves[0],
+        orientations: &orientations,
+        translations: &translations,
+        longest_list: local.as_ref().map_or(0, |local| longest_list(local, orientations.count())),
+        local: local.as_ref(),
+        options: &inputs.options,
+        comparison: Comparison::Likelihood,
+        current_size: state.sizes.current_size,
+        coarse_size: state.sizes.coarse_size,
+        only_class: None,
+        iteration: state.iteration,
+    };
+    match plan.precision {
+        Precision::Single => count::<f32>(plan, inputs, &task, name, last),
+        Precision::Double => count::<f64>(plan, inputs, &task, name, last),
+    }
+}
+
+fn count<T: Scalar>(plan: &Plan, inputs: &Inputs, task: &Task<'_>, name: &'static str, last: bool) -> Result<Step> {
+    let particles = inputs.dataset.particles.len();
+    let geometry = Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
+    let beside = Beside::new(plan, &geometry, particles, last || task.current_size == task.box_pixels());
+    let (config, layout) = memory::fit::<T>(task, plan, &memory::config(plan, inputs.isa), &beside)?;
+    let per_class = if task.local.is_some() { task.longest_list } else { task.orientations.count() };
+    let poses = per_class * task.model.classes.len();
+    let half_plane = |size: usize| std::f64::consts::PI / 8.0 * (size * size) as f64;
+    // A complex product of the real part alone and one of |P|^2 with the CTF's.
+    let coarse = (poses * task.translations.count()) as f64 * 2.0 * half_plane(task.coarse_size);
+    let children = (task.orientations.child_count() * task.translations.child_count()) as f64;
+    let fine = TYPICAL_SIGNIFICANT * children * FINE_PRODUCTS * 2.0 * half_plane(task.current_size);
+    let width = size_of::<T>() as f64 / size_of::<f32>() as f64;
+    let rate = RATE_PER_THREAD * config.threads as f64 / width;
+    Ok(Step {
+        name,
+        current_size: task.current_size,
+        coarse_size: task.coarse_size,
+        healpix_order: task.orientations.healpix_order(),
+        poses,
+        translations: task.translations.count(),
+        local: task.local.is_some(),
+        arena: layout.peak,
+        total: layout.peak + beside.total(),
+        beside,
+        seconds: particles as f64 * (coarse + fine) / rate,
+        allocations: allocations(&layout),
+        blocks_per_batch: config.blocks_per_batch,
+    })
+}
+
+fn allocations(layout: &Layout) -> Vec<Allocation> {
+    let row = |(key, row): (&(crate::arena::Kind, &'static str), &crate::arena::Row)| Allocation {
+        frame: key.0.name(),
+        name: key.1,
+        bytes: row.bytes,
+    };
+    let mut rows: Vec<Allocation> = layout.rows.iter().map(row).collect();
+    rows.sort_by_key(|a| std::cmp::Reverse(a.bytes));
+    rows
+}
+
+/// The longest local list over centres all around; no list is longer than the grid.
+fn longest_list(local: &LocalPrior<'_>, most: usize) -> usize {
+    let mut list = Vec::new();
+    let mut longest = 1;
+    for i in 0..CENTRES.pow(3) {
+        let part = |v: usize| (v % CENTRES) as f64 / CENTRES as f64;
+        let (rot, tilt, psi) = (part(i), part(i / CENTRES), part(i / CENTRES / CENTRES));
+        let centre = Euler::new(360.0 * rot + 1.0, 180.0 * tilt + 3.0, 360.0 * psi + 2.0);
+        local.near(centre, &mut list);
+        longest = longest.max(list.len());
+    }
+    ((longest as f64 * LONGER_ELSEWHERE) as usize).min(most)
+}

@@ -1,0 +1,78 @@
+//! Whole jobs from the command line, small: what is planned, and that a cap on memory costs time only.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::process::Output;
+
+const LAUNCHER: &str = env!("CARGO_BIN_EXE_relion-rs");
+
+fn launch(folder: &Path, words: &str) -> Output {
+    let mut command = Command::new(LAUNCHER);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RELION_RS_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(folder).env("HOME", folder).env_remove("XDG_CONFIG_HOME");
+    command.args(words.split_whitespace()).output().unwrap()
+}
+
+fn done(folder: &Path, words: &str) -> String {
+    let output = launch(folder, words);
+    assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A folder with 48 particles of beta-galactosidase, and the words of a job of one iteration on them.
+fn scene() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let map = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/beta_galactosidase.mrc");
+    done(folder.path(), &format!("simulate --map {} --out particles --count 48 --snr 0.1", map.display()));
+    let job = "class3d --particles particles/particles.star --reference particles/truth.mrc --diameter 200 \
+               --symmetry D2 --ini-high 30 --healpix-order 1 --iterations 1 --threads 2";
+    (folder, job.to_string())
+}
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn a_cap_on_memory_changes_no_bit() {
+    let (folder, job) = scene();
+    let folder = folder.path();
+    let planned = |words: &str| -> serde_json::Value { serde_json::from_str(&done(folder, words)).unwrap() };
+    let free = planned(&format!("--json plan {job} --out free"));
+    let peak = free["peak"].as_u64().unwrap();
+    assert_eq!(free["steps"].as_array().unwrap().len(), 2);
+
+    let capped = planned(&format!("--json plan {job} --out tight --memory {}MiB", peak / MIB - 20));
+    assert!(capped["peak"].as_u64().unwrap() <= peak - 20 * MIB);
+
+    // The first iteration needs less than the largest that can come; a cap must be below that to be felt.
+    let cap = free["steps"][0]["total"].as_u64().unwrap() / MIB - 20;
+    done(folder, &format!("run {job} --out free"));
+    done(folder, &format!("run {job} --out tight --memory {cap}MiB"));
+    for name in ["run_it001_class001.mrc", "run_it001_data.star", "run_it001_model.star"] {
+        let read = |run: &str| fs::read(folder.join(run).join(name)).unwrap();
+        let (free, tight) = (read("free"), read("tight"));
+        let same_but_names = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("tight/", "free/");
+        assert!(free == tight || same_but_names(&free) == same_but_names(&tight), "{name}");
+    }
+    let held = |run: &str| -> u64 {
+        let text = fs::read_to_string(folder.join(run).join("progress.jsonl")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter_map(|line| line["arena_reserved_bytes"].as_u64()).max().unwrap()
+    };
+    let (free_bytes, tight_bytes) = (held("free"), held("tight"));
+    assert!(tight_bytes + 20 * MIB <= free_bytes, "{tight_bytes} {free_bytes}");
+    assert_eq!(free_bytes, free["steps"][0]["arena"].as_u64().unwrap(), "what was planned is what was reserved");
+}
+
+#[test]
+fn too_little_memory_is_refused_with_the_amount() {
+    let (folder, job) = scene();
+    for verb in ["plan", "run"] {
+        let output = launch(folder.path(), &format!("{verb} {job} --out out --memory 32MiB"));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(relion_rs::error::ExitCode::Memory as i32), "{verb}: {text}");
+        assert!(text.contains("at least") && text.contains("--memory"), "{verb}: {text}");
+    }
+}
