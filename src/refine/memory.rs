@@ -30,7 +30,7 @@ const PARTICLE_BYTES: usize = 1024;
 /// Copies of a class's map between two iterations: the model, the one that replaces it, and one being written.
 const MAP_COPIES: usize = 3;
 /// Program, libraries, stacks of threads, tables of transforms.
-const PROGRAM_BYTES: usize = 64 << 20;
+const PROGRAM_BYTES: usize = 48 << 20;
 
 /// What the process holds beside the arena, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]

@@ -129,8 +129,10 @@ impl Engine {
         let beside = Beside::new(job.plan, &geometry, job.inputs.dataset.particles.len(), is_last);
         let (config, layout) = memory::fit::<T>(task, job.plan, &self.config, &beside)?;
         let needed = layout.peak;
+        // An arena of an earlier iteration may be too large beside what this one holds.
+        let most = job.plan.memory_bytes.map_or(usize::MAX, |cap| cap as usize - beside.total());
         let arena = match &mut self.arena {
-            Some(arena) if arena.capacity() >= needed => arena,
+            Some(arena) if (needed..=most).contains(&arena.capacity()) => arena,
             place => {
                 // The old region goes before the new one comes.
                 *place = None;
