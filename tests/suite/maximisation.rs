@@ -398,8 +398,9 @@ fn signal_to_noise_ratios_follow_the_recorded_fsc() {
     }
 }
 
-/// Accuracies are means over a few particles with a random axis each: the standard error of the mean, roughly.
-const ACCURACY_TOLERANCE: f64 = 0.15;
+/// RELION's accuracies are means over a few particles with one random axis each, ours over all axes: some 0.1 is the
+/// standard error of its mean, and two of them are allowed.
+const ACCURACY_TOLERANCE: f64 = 0.2;
 
 #[test]
 fn accuracies_are_those_of_relion_within_the_choice_of_axes() {
@@ -422,15 +423,7 @@ fn accuracies_are_those_of_relion_within_the_choice_of_axes() {
     assert_eq!(ctfs.len(), 24);
     let trials = |euler: Euler| -> Vec<Trial> {
         ctfs.iter()
-            .enumerate()
-            .map(|(_, ctf)| Trial {
-                euler,
-                scale: &scale,
-                pixels: &pixels,
-                ctf,
-                noise: &noise,
-                pixel_size_angstrom: 7.0,
-            })
+            .map(|ctf| Trial { euler, scale: &scale, pixels: &pixels, ctf, noise: &noise, pixel_size_angstrom: 7.0 })
             .collect()
     };
     // The particles have no angles before the first iteration.
