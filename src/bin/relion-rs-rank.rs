@@ -39,6 +39,7 @@ struct Arguments {
 fn main() -> std::process::ExitCode {
     // The launcher holds signals back while it starts this program; they are wanted from here on.
     let outcome = SigSet::all().thread_unblock().map_err(|cause| Error::internal(format!("signals: {cause}")));
+    let outcome = outcome.and_then(|()| relion_rs::cli::tell_file_limits());
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(cause) => {

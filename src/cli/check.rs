@@ -12,6 +12,7 @@ use crate::error::ExitCode;
 use crate::error::Result;
 use crate::formats::mrc::Stack;
 use crate::model::Volume;
+use crate::plan::JobKind;
 use crate::plan::Plan;
 
 use super::job::Job;
@@ -63,6 +64,13 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
 
     let options = ReadOptions { ctf: plan.ctf, ..ReadOptions::default() };
     let dataset = findings.note("particles", read_particles(&plan.file(&plan.particles), &options), particles_line)?;
+    if let Some(dataset) = dataset.as_ref().filter(|_| plan.kind == JobKind::Refine3d) {
+        let mut halved = dataset.clone();
+        halved.assign_halves(plan.seed);
+        if halved.check_halves().is_err() {
+            findings.note("half sets", halved.check_halves(), |()| String::new())?;
+        }
+    }
     let mut first: Option<(PathBuf, Volume)> = None;
     for file in reference_files(&plan.reference, &plan.working_directory)? {
         let map = read_volume(&file).and_then(|map| match &first {

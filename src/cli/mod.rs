@@ -25,3 +25,4 @@ mod verbs;
 pub use page::page;
 pub use screen::error_json;
 pub use verbs::main;
+pub use verbs::tell_file_limits;

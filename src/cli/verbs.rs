@@ -4,6 +4,8 @@ use std::process::ExitCode as Code;
 
 use clap::Parser;
 use clap::Subcommand;
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal;
 
 use crate::error::Error;
 use crate::error::ExitCode;
@@ -70,12 +72,23 @@ pub enum Verb {
     Man(man::Arguments),
 }
 
+/// A file beyond the limit of this process (`ulimit -f`) shall be an error of writing with the file's name, as a full
+/// disk is, and not the end by a signal.
+///
+/// # Errors
+/// `Internal` when the system refuses.
+pub fn tell_file_limits() -> Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGXFSZ);
+    signals.thread_block().map_err(|cause| Error::internal(format!("signals: {cause}")))
+}
+
 /// Parses the arguments of this process, does what they say, and says how it went.
 pub fn main() -> Code {
     let json = std::env::args_os().any(|argument| argument == "--json");
     let screen = Screen::new(json);
     let outcome = match Cli::try_parse() {
-        Ok(cli) => act(cli.verb, &screen),
+        Ok(cli) => tell_file_limits().and_then(|()| act(cli.verb, &screen)),
         Err(cause) => said_by_clap(&cause, &screen),
     };
     match outcome {

@@ -1,6 +1,8 @@
 //! The two half sets: kept from the file, or drawn so that the order of the rows does not matter.
 
 use crate::dataset::particle::Dataset;
+use crate::error::Error;
+use crate::error::Result;
 
 /// Names the use of the hash, so that no other draw with the same seed is correlated with this one.
 const PURPOSE: &str = "relion-rs 2026 half set of a particle";
@@ -23,6 +25,28 @@ impl Dataset {
         for (rank, (_, at)) in ranked.into_iter().enumerate() {
             self.particles[at].half = if rank < first_half { 1 } else { 2 };
         }
+    }
+
+    /// Refuses half sets of which one is empty.
+    ///
+    /// # Errors
+    /// `BadData` with the column of the half sets.
+    pub fn check_halves(&self) -> Result<()> {
+        let count = |half: u8| self.particles.iter().filter(|particle| particle.half == half).count();
+        let (first, second) = (count(1), count(2));
+        if first > 0 && second > 0 {
+            return Ok(());
+        }
+        let place = match self.tables.block("particles") {
+            Some(table) if table.has("rlnRandomSubset") => format!("{}, column rlnRandomSubset", table.place()),
+            Some(table) => table.place(),
+            None => String::new(),
+        };
+        Err(Error::bad_data(
+            place,
+            format!("the half sets have {first} and {second} particles: there is nothing to compare"),
+            "Give both half sets particles, or remove the column to have them drawn.",
+        ))
     }
 
     fn draw(&self, key: &[u8; blake3::KEY_LEN], at: usize) -> [u8; 16] {

@@ -1,6 +1,8 @@
 //! From a particle STAR file to a data set.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::path::PathBuf;
 
 use crate::dataset::convert;
 use crate::dataset::groups;
@@ -97,6 +99,9 @@ impl Dataset {
         let mut order: Vec<u32> = (0..names.images.len() as u32).collect();
         order.sort_by_key(|&row| names.images[row as usize]);
         refuse_duplicates(particle_table, &order, |row| names.images[row as usize])?;
+        if options.images == Images::Check {
+            refuse_second_names(particle_table, &names, &stack_files, &order)?;
+        }
         let mut particles = Vec::with_capacity(order.len());
         for &row in &order {
             let at = row as usize;
@@ -116,6 +121,34 @@ impl Dataset {
         state_boxes(&mut tables, &optics)?;
         Ok(Self { optics, particles, assignments, stacks: names.stacks, stack_files, groups, tables })
     }
+}
+
+/// One stack under two names (`a.mrcs` and `./a.mrcs`, a link) must not bring an image in twice either.
+fn refuse_second_names(
+    particles: &Block,
+    names: &images::ImageNames,
+    stack_files: &[PathBuf],
+    order: &[u32],
+) -> Result<()> {
+    let mut first_of: HashMap<PathBuf, u32> = HashMap::new();
+    let same: Vec<u32> = stack_files
+        .iter()
+        .zip(0_u32..)
+        .map(|(file, stack)| {
+            let real = std::fs::canonicalize(file).map_err(|cause| Error::reading(file, &cause))?;
+            Ok(*first_of.entry(real).or_insert(stack))
+        })
+        .collect::<Result<_>>()?;
+    if first_of.len() == stack_files.len() {
+        return Ok(());
+    }
+    let image_of = |row: u32| {
+        let image = names.images[row as usize];
+        (same[image.stack as usize], image.index)
+    };
+    let mut order = order.to_vec();
+    order.sort_by_key(|&row| image_of(row));
+    refuse_duplicates(particles, &order, image_of)
 }
 
 /// `order` holds rows sorted by image.

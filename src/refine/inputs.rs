@@ -6,6 +6,7 @@ use crate::checkpoint::Identity;
 use crate::checkpoint::InputFile;
 use crate::checkpoint::Origin;
 use crate::dataset::Dataset;
+use crate::dataset::OpticsGroup;
 use crate::dataset::ReadOptions;
 use crate::error::Error;
 use crate::error::Result;
@@ -24,6 +25,10 @@ use crate::product::Isa;
 use crate::rotation::PointGroup;
 use crate::units;
 
+/// The smallest map that has a few shells to compare.
+const SMALLEST_BOX: usize = 8;
+/// Relative difference of pixel sizes of a mask and the model that counts as none: people type three digits.
+const SAME_MASK_PIXEL: f64 = 1e-3;
 /// Pixel sizes that differ by less, in Angstrom, are the same.
 const SAME_PIXEL_ANGSTROM: f64 = 0.001;
 
@@ -44,6 +49,9 @@ impl Inputs {
     pub fn load(plan: &Plan) -> Result<Self> {
         let particles_file = plan.file(&plan.particles);
         let mut dataset = Dataset::read(&particles_file, &ReadOptions { ctf: plan.ctf, ..ReadOptions::default() })?;
+        for optics in &dataset.optics {
+            fits(plan, optics)?;
+        }
         let optics = &dataset.optics[0];
         let (box_pixels, pixel) = (optics.box_pixels, optics.pixel_size_angstrom);
         let reference_files = reference_files(plan)?;
@@ -64,12 +72,13 @@ impl Inputs {
             Some(path) => {
                 let file = plan.file(path);
                 inputs.push(InputFile::of_table("mask", &text(path), &file)?);
-                let map = read_cube(&file)?;
+                let map = read_mask(&file, plan, box_pixels, pixel)?;
                 Some(flatten::prepare_mask(&file.display().to_string(), &map, box_pixels, pixel)?)
             }
         };
         if plan.kind == JobKind::Refine3d {
             dataset.assign_halves(plan.seed);
+            dataset.check_halves()?;
         }
         let isa = plan.isa.on_this_machine()?;
         let identity = Identity {
@@ -172,11 +181,20 @@ fn read_cube(file: &Path) -> Result<Volume> {
             "Give a cubic map.",
         ));
     }
-    if map.nx % 2 == 1 {
+    if map.nx % 2 == 1 || map.nx < SMALLEST_BOX {
         return Err(Error::bad_data(
             place,
-            format!("the box of {} voxels is odd", map.nx),
-            "Re-box the map to an even size: the centre of an odd box is half a voxel away.",
+            format!("the box has {} voxels", map.nx),
+            format!(
+                "Re-box the map to an even size of at least {SMALLEST_BOX}: an odd box has no voxel at its centre."
+            ),
+        ));
+    }
+    if map.pixel_size_angstrom <= 0.0 {
+        return Err(Error::bad_data(
+            place,
+            "the header has no pixel size",
+            "Set the cell dimensions in the header to box times pixel size.",
         ));
     }
     if let Some(at) = map.data.iter().position(|v| !v.is_finite()) {
@@ -190,17 +208,46 @@ fn read_cube(file: &Path) -> Result<Volume> {
     Ok(Volume { box_pixels: map.nx, pixel_size_angstrom: map.pixel_size_angstrom, data: map.data })
 }
 
+/// A mask with something in it, of the model's box and pixel size unless other sizes are allowed.
+fn read_mask(file: &Path, plan: &Plan, box_pixels: usize, pixel: f64) -> Result<Volume> {
+    let map = read_cube(file)?;
+    let place = || file.display().to_string();
+    if map.data.iter().all(|v| *v <= 0.0) {
+        return Err(Error::bad_data(place(), "the mask is empty: no voxel is above 0", "Give a mask of the particle."));
+    }
+    let same_pixel = (map.pixel_size_angstrom / pixel - 1.0).abs() <= SAME_MASK_PIXEL;
+    if (map.box_pixels != box_pixels || !same_pixel) && !plan.trust_reference_size {
+        return Err(Error::bad_data(
+            place(),
+            format!(
+                "the mask has {} voxels of {} A, the model {box_pixels} of {pixel} A",
+                map.box_pixels, map.pixel_size_angstrom
+            ),
+            "Give a mask of the model's box and pixel size, or use --trust-reference-size to have it resampled.",
+        ));
+    }
+    Ok(map)
+}
+
+/// The particle must lie inside its images.
+fn fits(plan: &Plan, optics: &OpticsGroup) -> Result<()> {
+    let edge = optics.box_pixels as f64 * optics.pixel_size_angstrom;
+    if plan.diameter_angstrom <= edge {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!(
+            "the diameter of {} A does not fit into the box of {edge:.1} A of optics group {}",
+            plan.diameter_angstrom, optics.name
+        ),
+        "Give the diameter of the particle, or extract the particles in a larger box.",
+    ))
+}
+
 /// A reference in the box and pixel size of the images.
 fn read_reference(file: &Path, plan: &Plan, box_pixels: usize, pixel: f64) -> Result<Volume> {
     let mut map = read_cube(file)?;
     let place = file.display().to_string();
-    if map.pixel_size_angstrom <= 0.0 {
-        return Err(Error::bad_data(
-            place,
-            "the header has no pixel size",
-            "Set the cell dimensions in the header to box times pixel size.",
-        ));
-    }
     if map.data.iter().all(|v| *v == map.data[0]) {
         return Err(Error::bad_data(place, "the map is constant", "Give a map with density."));
     }

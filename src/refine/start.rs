@@ -26,6 +26,8 @@ use super::inputs::Inputs;
 
 /// Most particles that the initial noise is estimated from.
 const NOISE_PARTICLES: usize = 1000;
+/// An image whose standard deviation is so many times the median one tells nothing about the others' noise.
+const WILD_FACTOR: f64 = 100.0;
 /// Shares of bad images above which the run stops.
 const MOST_BAD: f64 = 0.1;
 
@@ -150,25 +152,25 @@ fn noise(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(Vec<Vec<f
         })
         .collect();
     let mut warnings = Vec::new();
-    let mut bad = 0;
-    let mut tried = 0;
-    for (index, particle) in dataset.particles.iter().enumerate() {
-        let group = particle.optics as usize;
-        if estimate.count(group) >= NOISE_PARTICLES {
+    let (tried, usual) = deviations(inputs, images)?;
+    for (index, deviation) in &tried {
+        let (index, group) = (*index, dataset.particles[*index as usize].optics as usize);
+        let what = match deviation {
+            Deviation::NotFinite => Some("holds values that are not numbers".to_owned()),
+            Deviation::Of(0.0) => Some("is constant".to_owned()),
+            Deviation::Of(d) if *d > WILD_FACTOR * usual[group] => {
+                Some(format!("is {:.0} times as strong as most", d / usual[group]))
+            }
+            Deviation::Of(_) => None,
+        };
+        if let Some(what) = what {
+            warnings.push(format!("{} {what}: not used for the noise", images.name(index)));
             continue;
         }
         let optics = &dataset.optics[group];
         let n = optics.box_pixels;
         let mut pixels = vec![0.0_f32; n * n];
-        images.read(index as u32, &mut pixels)?;
-        tried += 1;
-        let finite = pixels.iter().all(|v| v.is_finite());
-        if !finite || pixels.iter().all(|v| *v == pixels[0]) {
-            bad += 1;
-            let what = if finite { "is constant" } else { "holds values that are not numbers" };
-            warnings.push(format!("{} {what}: not used for the noise", images.name(index as u32)));
-            continue;
-        }
+        images.read(index, &mut pixels)?;
         let mut image: Vec<f64> = pixels.iter().map(|v| f64::from(*v)).collect();
         if plan.zero_mask {
             masks[group].fill_with_mean(&mut image);
@@ -177,7 +179,8 @@ fn noise(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(Vec<Vec<f
         let image = if from == model { image } else { initial::resample(&image, from, model) };
         estimate.add(group, &image);
     }
-    if f64::from(bad) > MOST_BAD * f64::from(tried) {
+    let (bad, tried) = (warnings.len(), tried.len());
+    if bad as f64 > MOST_BAD * tried as f64 {
         return Err(Error::bad_data(
             plan.particles.display().to_string(),
             format!("{bad} of the first {tried} images cannot be used; the first: {}", warnings[0]),
@@ -185,4 +188,44 @@ fn noise(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(Vec<Vec<f
         ));
     }
     Ok((estimate.finish(), warnings))
+}
+
+/// Spread of the pixels of an image.
+enum Deviation {
+    NotFinite,
+    /// Standard deviation.
+    Of(f64),
+}
+
+/// The first particles of every optics group with the spread of their pixels, and the median of each group.
+fn deviations(inputs: &Inputs, images: &Images<'_>) -> Result<(Vec<(u32, Deviation)>, Vec<f64>)> {
+    let dataset = &inputs.dataset;
+    let mut all = Vec::new();
+    let mut of_group: Vec<Vec<f64>> = vec![Vec::new(); dataset.optics.len()];
+    for (index, particle) in (0_u32..).zip(&dataset.particles) {
+        let group = particle.optics as usize;
+        if of_group[group].len() >= NOISE_PARTICLES {
+            continue;
+        }
+        let n = dataset.optics[group].box_pixels;
+        let mut pixels = vec![0.0_f32; n * n];
+        images.read(index, &mut pixels)?;
+        let deviation = if pixels.iter().any(|v| !v.is_finite()) {
+            Deviation::NotFinite
+        } else if pixels.iter().all(|v| *v == pixels[0]) {
+            Deviation::Of(0.0)
+        } else {
+            let count = pixels.len() as f64;
+            let mean = pixels.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+            let spread = (pixels.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count).sqrt();
+            of_group[group].push(spread);
+            Deviation::Of(spread)
+        };
+        all.push((index, deviation));
+    }
+    let median = |spreads: &mut Vec<f64>| {
+        spreads.sort_by(f64::total_cmp);
+        spreads.get(spreads.len() / 2).copied().unwrap_or(0.0)
+    };
+    Ok((all, of_group.iter_mut().map(median).collect()))
 }

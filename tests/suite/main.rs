@@ -1,5 +1,6 @@
 //! The test suite: one binary, no hardware needed. One module a room.
 
+mod bad_input;
 mod checkpoint;
 mod cli;
 mod dataset;
