@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::dataset::Dataset;
 use crate::dataset::ReadOptions;
+use crate::dataset::WILD_FACTOR;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
@@ -32,9 +33,6 @@ pub struct Arguments {
     #[arg(long)]
     pub images: bool,
 }
-
-/// Images whose standard deviation is so many times the median one are told.
-const WILD_FACTOR: f64 = 100.0;
 
 /// One finding: an input and what is known about it.
 #[derive(Debug)]

@@ -42,7 +42,7 @@ fn prepare(run_dir: &RunDir, plan: &Plan, layers: &Layers) -> Result<()> {
     }
     run_dir.create()?;
     let lock = run_dir.lock()?;
-    if !run_dir.job().exists() {
+    if !run_dir.job().is_file() {
         let header = "# What was asked of relion-rs: every key that is not a default. plan.json holds all values.\n";
         write_whole(&run_dir.job(), &format!("{header}{}", layers.asked()?.to_toml()?))?;
     }

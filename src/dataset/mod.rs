@@ -15,6 +15,7 @@ mod reals;
 
 pub use groups::without_job_prefix;
 pub use images::ImageShape;
+pub use images::WILD_FACTOR;
 pub use particle::{Assignment, CtfParameters, Dataset, ImageName, OpticsGroup, Particle};
 pub use read::Images;
 pub use read::ReadOptions;

@@ -111,6 +111,10 @@ pub fn prepare(
     group.fft.forward(&work.shifted, &mut work.half, &mut work.scratch);
     out.masked_dc = pick(group, &work.half, &mut out.masked);
     measure(group, &work.half, out);
+    if pixels.iter().all(|pixel| *pixel == pixels[0]) {
+        // What a transform makes of a constant beyond the zero frequency is rounding, not signal.
+        out.weighted_power = 0.0;
+    }
 
     out.group_scale = 1.0;
     if task.options.scale_correction {

@@ -1,5 +1,6 @@
 //! The state before the first iteration.
 
+use crate::dataset::WILD_FACTOR;
 use crate::error::Error;
 use crate::error::Result;
 use crate::imaging::mask::CircularMask;
@@ -26,8 +27,6 @@ use super::inputs::Inputs;
 
 /// Most particles that the initial noise is estimated from.
 const NOISE_PARTICLES: usize = 1000;
-/// An image whose standard deviation is so many times the median one tells nothing about the others' noise.
-const WILD_FACTOR: f64 = 100.0;
 /// Shares of bad images above which the run stops.
 const MOST_BAD: f64 = 0.1;
 
@@ -159,7 +158,11 @@ fn noise(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(Vec<Vec<f
             Deviation::NotFinite => Some("holds values that are not numbers".to_owned()),
             Deviation::Of(0.0) => Some("is constant".to_owned()),
             Deviation::Of(d) if *d > WILD_FACTOR * usual[group] => {
-                Some(format!("is {:.0} times as strong as most", d / usual[group]))
+                return Err(Error::bad_data(
+                    images.name(index),
+                    format!("the pixels spread {:.3e} times as wide as those of most images", d / usual[group]),
+                    "Normalise the images, or remove this one: alone it would outweigh all others in the map.",
+                ));
             }
             Deviation::Of(_) => None,
         };
