@@ -259,25 +259,31 @@ fn pixels() -> Vec<Case> {
     vec![
         checked(
             BadData,
-            case("an image with NaN", Done, &["warning", "particles.mrcs, image 5"], |b| {
-                b.section(STACK, 4, |i, v| if i == 77 { f32::NAN } else { v })
+            case(
+                "an image with NaN",
+                Done,
+                &["warning", "particles.mrcs, image 5", "NaN at pixel (13, 2)", "set aside"],
+                |b| b.section(STACK, 4, |i, v| if i == 77 { f32::NAN } else { v }),
+            ),
+        ),
+        checked(
+            BadData,
+            case(
+                "an image with inf",
+                Done,
+                &["warning", "particles.mrcs, image 5", "inf at pixel (13, 2)", "set aside"],
+                |b| b.section(STACK, 4, |i, v| if i == 77 { f32::INFINITY } else { v }),
+            ),
+        ),
+        checked(
+            BadData,
+            case("a constant image", Done, &["warning", "particles.mrcs, image 5", "constant", "set aside"], |b| {
+                b.section(STACK, 4, |_, _| 3.5)
             }),
         ),
         checked(
             BadData,
-            case("an image with inf", Done, &["warning", "particles.mrcs, image 5"], |b| {
-                b.section(STACK, 4, |i, v| if i == 77 { f32::INFINITY } else { v })
-            }),
-        ),
-        checked(
-            BadData,
-            case("a constant image", Done, &["warning", "particles.mrcs, image 1", "constant"], |b| {
-                b.section(STACK, 0, |_, _| 3.5)
-            }),
-        ),
-        checked(
-            BadData,
-            case("an image of zeros", Done, &["warning", "particles.mrcs, image 12"], |b| {
+            case("an image of zeros", Done, &["warning", "particles.mrcs, image 12", "set aside"], |b| {
                 b.section(STACK, 11, |_, _| 0.0)
             }),
         ),
