@@ -151,7 +151,7 @@ fn noise(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(Vec<Vec<f
         })
         .collect();
     let mut warnings = Vec::new();
-    let (tried, usual) = deviations(inputs, images)?;
+    let Tried { images: tried, usual } = deviations(inputs, images)?;
     for (index, deviation) in &tried {
         let (index, group) = (*index, dataset.particles[*index as usize].optics as usize);
         let what = match deviation {
@@ -200,8 +200,16 @@ enum Deviation {
     Of(f64),
 }
 
-/// The first particles of every optics group with the spread of their pixels, and the median of each group.
-fn deviations(inputs: &Inputs, images: &Images<'_>) -> Result<(Vec<(u32, Deviation)>, Vec<f64>)> {
+/// The images that the noise may be estimated from.
+struct Tried {
+    /// Particles with the spread of their pixels.
+    images: Vec<(u32, Deviation)>,
+    /// Median standard deviation of each optics group.
+    usual: Vec<f64>,
+}
+
+/// The first particles of every optics group.
+fn deviations(inputs: &Inputs, images: &Images<'_>) -> Result<Tried> {
     let dataset = &inputs.dataset;
     let mut all = Vec::new();
     let mut of_group: Vec<Vec<f64>> = vec![Vec::new(); dataset.optics.len()];
@@ -230,5 +238,5 @@ fn deviations(inputs: &Inputs, images: &Images<'_>) -> Result<(Vec<(u32, Deviati
         spreads.sort_by(f64::total_cmp);
         spreads.get(spreads.len() / 2).copied().unwrap_or(0.0)
     };
-    Ok((all, of_group.iter_mut().map(median).collect()))
+    Ok(Tried { images: all, usual: of_group.iter_mut().map(median).collect() })
 }
