@@ -392,6 +392,10 @@ impl Search<'_> {
                     data[i] += whole[i] * (w * v[i] * self.data_factor(self.particle.ctf[i]));
                 }
                 residual[0] += w * (reference_dc - self.particle.masked_dc).powi(2);
+                if class.ssnr.get(group.model_shell[0]).is_some_and(|r| *r > WELL_RESOLVED) {
+                    xa += w * reference_dc * self.particle.masked_dc;
+                    aa += w * reference_dc * reference_dc;
+                }
                 for (shell, power) in outside.iter().enumerate() {
                     residual[shell] += w * power;
                 }

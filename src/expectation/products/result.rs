@@ -11,6 +11,7 @@ use crate::dataset::Assignment;
 use crate::error::Result;
 use crate::expectation::Sums;
 use crate::expectation::group::Group;
+use crate::expectation::reference::WELL_RESOLVED;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::{Comparison, Outcome, Task};
 use crate::imaging::Geometry;
@@ -114,7 +115,14 @@ impl Totals {
         let old = before.norm_correction / task.model.average_norm;
         let norm = if likelihood { old * (2.0 * norm2.max(0.0)).sqrt() } else { before.norm_correction };
         let strongest = group.strongest_weight;
-        let resolved = record.resolved.map(|units| units as f64 / SHELL_UNITS / strongest);
+        let mut resolved = record.resolved.map(|units| units as f64 / SHELL_UNITS / strongest);
+        for (class, m) in record.mass.iter().enumerate() {
+            if task.model.classes[class].ssnr.get(group.model_shell[0]).is_some_and(|r| *r > WELL_RESOLVED) {
+                let dc = context.reference_dc(class) * record.ctf_dc;
+                resolved[0] += m * dc * record.masked_dc;
+                resolved[1] += m * dc * dc;
+            }
+        }
         self.parts[record.position] = Part {
             norm,
             offset2: record.offset2,
