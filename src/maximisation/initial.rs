@@ -6,8 +6,12 @@ use crate::fourier;
 use crate::fourier::RealFft2;
 use crate::fourier::RealFft3;
 use crate::fourier::Scratch;
+use crate::model::ClassModel;
 use crate::model::Volume;
 use crate::units;
+
+/// Half the width of the initial filter, in shells.
+const LOW_PASS_HALF_WIDTH: f64 = 1.0;
 
 /// Filters a map to a resolution: a raised cosine two shells wide about the unrounded shell N a / d.
 pub fn low_pass(map: &mut Volume, resolution_angstrom: f64) {
@@ -18,6 +22,17 @@ pub fn low_pass(map: &mut Volume, resolution_angstrom: f64) {
     plan.inverse_in_place(&mut half);
     for (voxel, value) in map.data.iter_mut().zip(plan.unpack(&half)) {
         *voxel = value as f32;
+    }
+}
+
+/// Filters a class: its map, and the power spectra that go with it.
+pub fn low_pass_class(class: &mut ClassModel, resolution_angstrom: f64) {
+    low_pass(&mut class.map, resolution_angstrom);
+    let centre = class.map.box_pixels as f64 * class.map.pixel_size_angstrom / resolution_angstrom;
+    for spectrum in [&mut class.tau2, &mut class.ssnr] {
+        for (shell, value) in spectrum.iter_mut().enumerate() {
+            *value *= fourier::low_pass_weight(shell as f64, centre, LOW_PASS_HALF_WIDTH).powi(2);
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Options<'a> {
     pub box_pixels: usize,
     /// Poses came from cross-correlation: scales and noise stay as they are.
     pub cross_correlation: bool,
+    /// Images are brought to one norm; otherwise the average norm stays as it is.
+    pub norm: bool,
     /// Correct the scale of micrograph groups (needs two groups or more).
     pub scale: bool,
     /// Per optics group: images were multiplied by their CTF.
@@ -39,7 +41,9 @@ pub fn update(model: &mut HalfModel, sums: &Sums, options: &Options) -> Result<(
     if !(mass > 0.0 && mass.is_finite()) {
         return Err(Error::internal(format!("the posterior mass of {} particles is {mass}", sums.particle_count)));
     }
-    model.average_norm = sums.norm / mass;
+    if options.norm {
+        model.average_norm = sums.norm / mass;
+    }
     if options.scale && !options.cross_correlation {
         update_scales(&mut model.groups, &sums.scale_xa, &sums.scale_aa)?;
     }
@@ -191,8 +195,14 @@ mod tests {
 
     #[test]
     fn sums_become_means_over_the_posterior_mass() {
-        let options =
-            Options { box_pixels: 4, cross_correlation: false, scale: true, premultiplied: &[false], parity: false };
+        let options = Options {
+            box_pixels: 4,
+            cross_correlation: false,
+            norm: true,
+            scale: true,
+            premultiplied: &[false],
+            parity: false,
+        };
         let mut half = model(2);
         update(&mut half, &sums(), &options).expect("an update");
         assert_eq!((half.average_norm, half.sigma_offset_angstrom, half.average_max_probability), (0.5, 5.0, 0.75));
@@ -207,18 +217,31 @@ mod tests {
 
     #[test]
     fn cross_correlation_keeps_noise_and_scales() {
-        let options =
-            Options { box_pixels: 4, cross_correlation: true, scale: true, premultiplied: &[false], parity: false };
+        let options = Options {
+            box_pixels: 4,
+            cross_correlation: true,
+            norm: false,
+            scale: true,
+            premultiplied: &[false],
+            parity: false,
+        };
         let mut half = model(2);
         half.noise[0] = vec![7.0; 3];
         update(&mut half, &sums(), &options).expect("an update");
         assert_eq!((half.noise[0][1], half.groups[0].scale, half.log_likelihood), (7.0, 1.0, -10.0));
+        assert_eq!(half.average_norm, 1.0, "not asked for");
     }
 
     #[test]
     fn no_mass_is_an_error_and_small_offsets_have_a_floor() {
-        let options =
-            Options { box_pixels: 4, cross_correlation: false, scale: false, premultiplied: &[false], parity: false };
+        let options = Options {
+            box_pixels: 4,
+            cross_correlation: false,
+            norm: true,
+            scale: false,
+            premultiplied: &[false],
+            parity: false,
+        };
         let mut empty = sums();
         empty.classes.iter_mut().for_each(|c| c.directions.fill(0.0));
         assert!(update(&mut model(2), &empty, &options).is_err());

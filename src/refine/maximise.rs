@@ -53,6 +53,7 @@ pub fn update(
     let options = parameters::Options {
         box_pixels: job.inputs.box_pixels(),
         cross_correlation: correlation,
+        norm: job.inputs.options.norm_correction,
         scale: job.inputs.options.scale_correction,
         premultiplied: &premultiplied,
         parity: plan.parity,
@@ -186,7 +187,7 @@ fn flatten_maps(job: &Job<'_>, state: &mut State) {
 fn after_correlation(job: &Job<'_>, state: &mut State) {
     for half in &mut state.halves {
         if let Some(resolution) = job.plan.ini_high_angstrom {
-            half.classes.iter_mut().for_each(|class| initial::low_pass(&mut class.map, resolution));
+            half.classes.iter_mut().for_each(|class| initial::low_pass_class(class, resolution));
         }
         if half.classes.len() > 1 && job.inputs.references.len() == 1 {
             classes::copy_first(half);
