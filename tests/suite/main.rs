@@ -9,6 +9,7 @@ mod imaging;
 mod maximisation;
 mod mrc;
 mod outputs;
+mod parity;
 mod plan;
 mod postprocess;
 mod refine;

@@ -1,4 +1,4 @@
-//! One EM iteration on 24 particles of 32 px: golden item g05, RELION 5.0.1, double precision.
+//! One expectation step on 24 particles of 32 px: golden item g05, RELION 5.0.1, double precision.
 
 use std::path::Path;
 
@@ -13,11 +13,15 @@ use relion_rs::sampling::{LocalPrior, Orientations, Translations};
 
 use crate::support::golden;
 
-/// The settings of one variant; see `commands.txt` of the item.
+/// The settings of one variant of an item: RELION's command line, in our words.
 pub struct Variant {
+    pub item: &'static str,
     pub folder: &'static str,
     pub particles: &'static str,
+    /// Low-passed reference of all classes, below the golden folder.
     pub reference: &'static str,
+    pub classes: usize,
+    pub offset_range_pixels: f64,
     pub oversampling: u32,
     pub healpix_order: u32,
     pub symmetry: &'static str,
@@ -32,9 +36,12 @@ pub struct Variant {
 }
 
 pub const OS0: Variant = Variant {
+    item: "g05_em",
     folder: "os0",
     particles: "particles.star",
-    reference: "os0/run_it000_class001.mrc",
+    reference: "g05_em/os0/run_it000_class001.mrc",
+    classes: 1,
+    offset_range_pixels: 2.0,
     oversampling: 0,
     healpix_order: 1,
     symmetry: "C1",
@@ -60,7 +67,7 @@ pub const LOCAL: Variant =
 pub const A1: Variant = Variant {
     folder: "a1/os0",
     particles: "a1/particles.star",
-    reference: "a1/ref32_1A.mrc",
+    reference: "g05_em/a1/ref32_1A.mrc",
     pixel_size_angstrom: 1.0,
     diameter_angstrom: 28.0,
     sigma_offset_angstrom: 3.0,
@@ -69,7 +76,7 @@ pub const A1: Variant = Variant {
 pub const PX708: Variant = Variant {
     folder: "px708/os0",
     particles: "px708/particles.star",
-    reference: "px708/os0/run_it000_class001.mrc",
+    reference: "g05_em/px708/os0/run_it000_class001.mrc",
     pixel_size_angstrom: 7.08,
     ..OS0
 };
@@ -97,7 +104,7 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(v: &Variant) -> Self {
-        let base = golden("g05_em");
+        let base = golden(v.item);
         let images = Images::Ignore { box_pixels: Some(BOX) };
         let shape_of = |path: &Path| -> Result<_> { unreachable!("{} is not opened", path.display()) };
         let dataset =
@@ -109,14 +116,14 @@ impl Scene {
             values.resize(shells, 0.0);
             values
         };
-        let mut map = floats(&base.join(v.reference));
+        let mut map = floats(&golden(v.reference));
         if v.folder.starts_with("a1") {
             low_pass(&mut map, 32.0 / 8.5);
         }
         let sampling = SamplingState {
             healpix_order: v.healpix_order,
             psi_step_degrees: 60.0 / f64::from(1 << v.healpix_order),
-            offset_range_angstrom: 2.0 * v.pixel_size_angstrom,
+            offset_range_angstrom: v.offset_range_pixels * v.pixel_size_angstrom,
             offset_step_angstrom: v.pixel_size_angstrom,
             oversampling: v.oversampling,
             perturbation: v.perturbation,
@@ -131,10 +138,11 @@ impl Scene {
         let orientations = Orientations::new(&sampling, &group, None, true).unwrap();
         let directions = orientations.direction_count();
         let zeros = vec![0.0; shells];
+        let share = 1.0 / v.classes as f64;
         let class = ClassModel {
             map: Volume { box_pixels: BOX, pixel_size_angstrom: v.pixel_size_angstrom, data: map },
-            share: 1.0,
-            directions: vec![1.0 / directions as f64; directions],
+            share,
+            directions: vec![share / directions as f64; directions],
             tau2: spectrum("model_class_1", "rlnReferenceTau2"),
             sigma2: zeros.clone(),
             ssnr: spectrum("model_class_1", "rlnSsnrMap"),
@@ -147,9 +155,12 @@ impl Scene {
         let noise = (1..=dataset.optics.len())
             .map(|g| spectrum(&format!("model_optics_group_{g}"), "rlnSigma2Noise"))
             .collect();
-        let groups = dataset.groups.iter().map(|name| GroupModel { name: name.clone(), particle_count: 0, scale: 1.0 });
+        let groups = dataset.groups.iter().enumerate().map(|(g, name)| {
+            let particle_count = dataset.particles.iter().filter(|p| p.group as usize == g).count();
+            GroupModel { name: name.clone(), particle_count, scale: 1.0 }
+        });
         let model = HalfModel {
-            classes: vec![class],
+            classes: vec![class; v.classes],
             noise,
             groups: groups.collect(),
             average_norm: 1.0,
@@ -220,9 +231,10 @@ fn low_pass(map: &mut [f32], centre: f64) {
     }
 }
 
-/// What RELION found, by row of the input.
-fn recorded(v: &Variant, dataset: &Dataset) -> Vec<Assignment> {
-    let file = StarFile::read(&golden("g05_em").join(v.folder).join("run_it001_data.star")).unwrap();
+/// What RELION found in an iteration, by row of the input.
+pub fn recorded(v: &Variant, dataset: &Dataset, iteration: u32) -> Vec<Assignment> {
+    let name = format!("run_it{iteration:03}_data.star");
+    let file = StarFile::read(&golden(v.item).join(v.folder).join(name)).unwrap();
     let table = file.require("particles").unwrap();
     let column = |label: &str| table.require(label).unwrap().f64s().unwrap();
     let names = table.require("rlnImageName").unwrap();
@@ -230,6 +242,7 @@ fn recorded(v: &Variant, dataset: &Dataset) -> Vec<Assignment> {
     let [x, y] = ["rlnOriginXAngst", "rlnOriginYAngst"].map(column);
     let [logs, pmax, kept] =
         ["rlnLogLikeliContribution", "rlnMaxValueProbDistribution", "rlnNrOfSignificantSamples"].map(column);
+    let class = column("rlnClassNumber");
     let norm = table.column("rlnNormCorrection").map(|c| c.f64s().unwrap());
     dataset
         .particles
@@ -240,7 +253,7 @@ fn recorded(v: &Variant, dataset: &Dataset) -> Vec<Assignment> {
             Assignment {
                 euler: relion_rs::rotation::Euler { rot: rot[row], tilt: tilt[row], psi: psi[row] },
                 offset_angstrom: [x[row], y[row]],
-                class: 1,
+                class: class[row] as u32,
                 norm_correction: norm.as_ref().map_or(1.0, |n| n[row]),
                 log_likelihood: logs[row],
                 max_probability: pmax[row],
@@ -262,7 +275,7 @@ struct Tolerance {
 fn check(v: &Variant, tolerance: &Tolerance) {
     let scene = Scene::new(v);
     let outcome = scene.run(v);
-    let truth = recorded(v, &scene.dataset);
+    let truth = recorded(v, &scene.dataset, 1);
     let (mut agree, mut pmax, mut logs, mut kept) = (0, 0.0_f64, 0.0_f64, 0);
     for (ours, theirs) in outcome.assignments.iter().zip(&truth) {
         let angle = ours.euler.matrix().angle_degrees(theirs.euler.matrix());

@@ -8,7 +8,7 @@ use relion_rs::sampling::LocalPrior;
 
 use super::golden::{self, Scene, Variant};
 
-const CONFIG: Config = Config {
+pub const CONFIG: Config = Config {
     isa: Isa::Portable,
     threads: 1,
     block_particles: 8,
