@@ -24,7 +24,8 @@ const MASK_NOISE: u32 = 0x6d61_736b;
 /// One particle, ready to be compared. Pixels are those of its [`Group`].
 #[derive(Clone, Debug, Default)]
 pub struct Prepared {
-    /// Old offset, rounded to whole pixels and applied; the search starts there.
+    /// Old offset, applied to the transforms: the search starts there. (RELION rounds it to whole pixels and
+    /// forgets the rest, which a fine search range may not reach again; so do we with `parity`.)
     pub offset_pixels: [f64; 2],
     /// Transform of the masked image (for comparisons and noise).
     pub masked: Vec<Complex<f64>>,
@@ -56,6 +57,8 @@ pub struct Workspace {
     noise: Vec<f64>,
     half: Vec<Complex<f64>>,
     ctf: Vec<f64>,
+    /// Phases of the part of the offset that is not whole pixels; one per pixel of the group.
+    phases: Vec<Complex<f64>>,
     scratch: Scratch<f64>,
 }
 
@@ -68,6 +71,7 @@ impl Workspace {
             noise: vec![0.0; pixels],
             half: vec![Complex::default(); group.fft.half_len()],
             ctf: vec![0.0; group.window.len()],
+            phases: vec![Complex::default(); group.count()],
             scratch: group.fft.scratch(),
         }
     }
@@ -92,12 +96,15 @@ pub fn prepare(
     for (value, pixel) in work.image.iter_mut().zip(pixels) {
         *value = gain * f64::from(*pixel);
     }
-    let offset = group.pixels(before.offset_angstrom).map(units::round_half_away);
+    let exact = group.pixels(before.offset_angstrom);
+    let offset = exact.map(units::round_half_away);
     shift::shift_whole_pixels(&work.image, n, offset[0], offset[1], &mut work.shifted);
-    out.offset_pixels = offset.map(|o| o as f64);
+    out.offset_pixels = if task.options.parity { offset.map(|o| o as f64) } else { exact };
+    let rest: [f64; 2] = std::array::from_fn(|a| out.offset_pixels[a] - offset[a] as f64);
+    shift::phase_factors(&group.kx, &group.ky, rest[0], rest[1], n, &mut work.phases);
 
     group.fft.forward(&work.shifted, &mut work.half, &mut work.scratch);
-    out.unmasked_dc = pick(group, &work.half, &mut out.unmasked);
+    out.unmasked_dc = pick(group, &work.half, &work.phases, &mut out.unmasked);
 
     if task.options.zero_mask {
         group.mask.fill_with_mean(&mut work.shifted);
@@ -109,7 +116,7 @@ pub fn prepare(
         group.mask.fill_with(&mut work.shifted, &work.noise);
     }
     group.fft.forward(&work.shifted, &mut work.half, &mut work.scratch);
-    out.masked_dc = pick(group, &work.half, &mut out.masked);
+    out.masked_dc = pick(group, &work.half, &work.phases, &mut out.masked);
     measure(group, &work.half, out);
     if pixels.iter().all(|pixel| *pixel == pixels[0]) {
         // What a transform makes of a constant beyond the zero frequency is rounding, not signal.
@@ -145,14 +152,15 @@ fn fill_ctf(task: &Task<'_>, group: &Group, record: &Particle, work: &mut Worksp
     Ok(())
 }
 
-/// Picks the product's pixels from a half transform, centred and corrected; returns the zero frequency.
-fn pick(group: &Group, half: &[Complex<f64>], out: &mut Vec<Complex<f64>>) -> f64 {
+/// Picks the product's pixels from a half transform: centred, corrected and shifted by `phases`; returns the zero
+/// frequency.
+fn pick(group: &Group, half: &[Complex<f64>], phases: &[Complex<f64>], out: &mut Vec<Complex<f64>>) -> f64 {
     let n = group.box_pixels;
     out.clear();
-    out.extend(group.in_window.iter().map(|&i| {
+    out.extend(group.in_window.iter().zip(phases).map(|(&i, phase)| {
         let i = i as usize;
         let parity = (i32::from(group.window.kx[i]) + i32::from(group.window.ky[i])) & 1;
-        let value = half[group.window.index_in_half(i, n)] * if parity == 0 { 1.0 } else { -1.0 };
+        let value = half[group.window.index_in_half(i, n)] * phase * if parity == 0 { 1.0 } else { -1.0 };
         group.correction.as_ref().map_or(value, |c| value * c[i])
     }));
     half[0].re

@@ -50,12 +50,25 @@ impl<'a, T: Scalar> Context<'a, T> {
         Rows { starts: self.geometry.rows.starts(), edge: self.geometry.rows.edge() }
     }
 
-    /// The plane of a rotation over the first `count` pixels.
-    pub fn plane(&self, rotation: &Matrix3, count: usize) -> Plane<'a> {
+    /// The plane of a rotation over a stretch of pixels.
+    pub fn plane(&self, rotation: &Matrix3, pixels: std::ops::Range<usize>) -> Plane<'a> {
         let m = self.group.scale.inverse(rotation).0;
         let padding = self.geometry.padding;
         let column = |c: usize| [m[0][c] * padding, m[1][c] * padding, m[2][c] * padding];
-        Plane { columns: [column(0), column(1)], kx: &self.kx[..count], ky: &self.ky[..count] }
+        Plane { columns: [column(0), column(1)], kx: &self.kx[pixels.clone()], ky: &self.ky[pixels] }
+    }
+
+    /// Interpolates the slices of several rotations into rows. Neighbouring rotations meet the same voxels, so the
+    /// rotations of a stretch of pixels come before the next stretch: what the first fetched the others find cached.
+    pub fn read_slices(&self, class: usize, rotations: &[Matrix3], count: usize, row: usize, out: &mut [T]) {
+        for start in (0..count).step_by(STRETCH) {
+            let pixels = start..(start + STRETCH).min(count);
+            for (rotation, out) in rotations.iter().zip(out.chunks_exact_mut(row)) {
+                let plane = self.plane(rotation, pixels.clone());
+                let out = &mut out[2 * pixels.start..2 * pixels.end];
+                crate::product::read_slice(self.isa, self.rows(), self.references[class], plane, out);
+            }
+        }
     }
 
     /// The zero frequency of a class's reference.
@@ -69,6 +82,9 @@ impl<'a, T: Scalar> Context<'a, T> {
         &self.phases[translation * row..][..row]
     }
 }
+
+/// Pixels of a stretch: the voxels that its slices meet fit into a core's caches.
+pub const STRETCH: usize = 256;
 
 /// A scalar as f64.
 #[inline(always)]

@@ -55,13 +55,11 @@ pub fn compare_panel<T: Scalar>(
     let count = panel.poses.len();
     let Lane { rows, squares: square_rows, scores, square_scores, .. } = &mut worker.lane;
     let (class, _) = context.split(panel.poses[0]);
-    for (i, pose) in panel.poses.iter().enumerate() {
-        let rotation = context.task.orientations.matrix(context.split(*pose).1);
-        let slice = &mut rows[i * row..][..row];
-        let plane = context.plane(&rotation, shape.coarse_pixels);
-        product::read_slice(context.isa, context.rows(), context.references[class], plane, slice);
+    worker.matrices.clear();
+    worker.matrices.extend(panel.poses.iter().map(|pose| context.task.orientations.matrix(context.split(*pose).1)));
+    context.read_slices(class, &worker.matrices, shape.coarse_pixels, row, rows);
+    for (slice, square) in rows.chunks_exact_mut(row).zip(square_rows.chunks_exact_mut(real)).take(count) {
         slice[2 * shape.coarse_pixels..].fill(T::default());
-        let square = &mut square_rows[i * real..][..real];
         product::squares(context.isa, &slice[..2 * shape.coarse_pixels], square);
         square[shape.coarse_pixels..].fill(T::default());
     }

@@ -59,10 +59,8 @@ pub fn project<T: Scalar>(context: &Context<'_, T>, worker: &mut Worker<'_, T>, 
     worker.matrices.clear();
     context.task.orientations.child_matrices(orientation, &mut worker.matrices);
     let Lane { rows, slices, squares: square_rows, .. } = &mut worker.lane;
-    for (turn, rotation) in worker.matrices.iter().enumerate() {
-        let slice = &mut slices[turn * row..][..row];
-        let plane = context.plane(rotation, shape.pixels);
-        product::read_slice(context.isa, context.rows(), context.references[class], plane, slice);
+    context.read_slices(class, &worker.matrices, shape.pixels, row, slices);
+    for (turn, slice) in slices.chunks_exact_mut(row).enumerate().take(shape.turns) {
         slice[used..].fill(T::default());
         let square = &mut square_rows[turn * real..][..real];
         product::squares(context.isa, &slice[..used], square);

@@ -13,7 +13,7 @@ use crate::expectation::task::Comparison;
 use crate::product::{self, Coefficients, Voxel};
 use crate::weights::{BLOCK, Blocks, Cell};
 
-use super::batch::{Context, Tile, Worker, product_f64};
+use super::batch::{Context, STRETCH, Tile, Worker, product_f64};
 use super::fine::{self, Columns};
 use super::shape::{Lane, Pair, TILE};
 
@@ -224,18 +224,25 @@ fn scatter<T: Scalar>(context: &Context<'_, T>, worker: &mut Worker<'_, T>, pose
     let lane = &mut worker.lane;
     let volume = &volumes.sums[class * volumes.copies + worker.number % volumes.copies];
     let mut volume = volume.lock().unwrap_or_else(PoisonError::into_inner);
-    for (turn, rotation) in worker.matrices.iter().enumerate() {
-        let weight = &lane.weights[turn * real..][..shape.pixels];
-        if weight.iter().all(|w| product_f64(*w) == 0.0) {
-            continue;
-        }
-        let data = &mut lane.part[..row];
+    // The slice of a turn replaces the images of its first step.
+    for turn in 0..shape.turns {
+        let data = &mut lane.part[..used];
         data.fill(T::default());
         for step in 0..shape.steps {
             let images = &lane.images[(turn * shape.steps + step) * row..][..used];
-            product::multiply_add(context.isa, images, &context.step_phases[step * row..][..used], &mut data[..used]);
+            product::multiply_add(context.isa, images, &context.step_phases[step * row..][..used], data);
         }
-        let plane = context.plane(rotation, shape.pixels);
-        product::add_slice(context.isa, context.rows(), &mut volume, plane, data, weight, volumes.scale);
+        lane.images[turn * shape.steps * row..][..used].copy_from_slice(data);
+    }
+    let carries = |turn: usize| lane.weights[turn * real..][..shape.pixels].iter().any(|w| product_f64(*w) != 0.0);
+    let active: [bool; BLOCK] = std::array::from_fn(|turn| turn < shape.turns && carries(turn));
+    for start in (0..shape.pixels).step_by(STRETCH) {
+        let pixels = start..(start + STRETCH).min(shape.pixels);
+        for (turn, rotation) in worker.matrices.iter().enumerate().filter(|(turn, _)| active[*turn]) {
+            let data = &lane.images[turn * shape.steps * row..][2 * pixels.start..2 * pixels.end];
+            let weight = &lane.weights[turn * real..][pixels.clone()];
+            let plane = context.plane(rotation, pixels.clone());
+            product::add_slice(context.isa, context.rows(), &mut volume, plane, data, weight, volumes.scale);
+        }
     }
 }
