@@ -17,7 +17,8 @@ use super::layers::Layers;
 
 /// Finest HEALPix order after oversampling: 0.06 degrees; beyond it pixel numbers of a grid outgrow any use.
 const LARGEST_HEALPIX_ORDER: u32 = 10;
-const LARGEST_OVERSAMPLING: u32 = 3;
+/// A block of weights holds the 8 x 4 children of order 1.
+const LARGEST_OVERSAMPLING: u32 = 1;
 const LARGEST_BLOCK: u32 = 65_536;
 const MOST_CLASSES: u32 = 1_000;
 const MOST_THREADS: u32 = 4_096;
