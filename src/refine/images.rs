@@ -16,7 +16,7 @@ impl<'a> Images<'a> {
         Ok(Self { dataset, stacks })
     }
 
-    /// Reads the image of a particle. `reconstruct` takes rlnReconstructImageName where there is one.
+    /// Reads the image of a particle.
     pub fn read(&self, particle: u32, out: &mut [f32]) -> Result<()> {
         let image = self.dataset.particles[particle as usize].image;
         self.stacks[image.stack as usize].read(&[image.index], out)

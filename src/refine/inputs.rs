@@ -102,6 +102,20 @@ impl Inputs {
         })
     }
 
+    /// What the particle file asks for and this version does not do, a sentence each.
+    pub fn not_applied(&self) -> Vec<String> {
+        let optics = &self.dataset.optics;
+        let mut told = Vec::new();
+        if optics.iter().any(|o| o.mtf_file != optics[0].mtf_file) {
+            told.push("optics groups name different MTF files (rlnMtfFileName): they are not corrected for".to_owned());
+        }
+        let replaced = self.dataset.particles.iter().filter(|p| p.reconstruct_image.is_some()).count();
+        if replaced > 0 {
+            told.push(format!("{replaced} particles have an rlnReconstructImageName: rlnImageName is used instead"));
+        }
+        told
+    }
+
     pub fn box_pixels(&self) -> usize {
         self.references[0].box_pixels
     }

@@ -66,6 +66,9 @@ pub fn run(run_dir: &RunDir, plan: &Plan) -> Result<ExitCode> {
 
 fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> {
     let inputs = Inputs::load(plan)?;
+    for sentence in inputs.not_applied() {
+        files.warn(&sentence)?;
+    }
     let images = Images::open(&inputs.dataset)?;
     let job = Job { plan, inputs: &inputs, images: &images };
     let mut state = match checkpoint::load_latest(run_dir.root())? {
