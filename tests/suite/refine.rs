@@ -1,4 +1,4 @@
-//! Whole jobs from the command line, small: what is planned, and that a cap on memory costs time only.
+//! Whole jobs from the command line, small: what is planned, and what must not change a bit of the result.
 
 use std::fs;
 use std::path::Path;
@@ -75,4 +75,46 @@ fn too_little_memory_is_refused_with_the_amount() {
         assert!(output.status.code() == Some(relion_rs::error::ExitCode::Memory as i32), "{verb}: {text}");
         assert!(text.contains("at least") && text.contains("--memory"), "{verb}: {text}");
     }
+}
+
+#[test]
+fn a_run_in_two_parts_equals_a_run_in_one() {
+    let (folder, job) = scene();
+    let folder = folder.path();
+    let of = |iterations: u32| job.replace("--iterations 1", &format!("--iterations {iterations}"));
+    done(folder, &format!("run {} --out whole", of(2)));
+    done(folder, &format!("run {} --out parts", of(1)));
+    done(folder, &format!("run {} --out parts", of(2)));
+    for name in ["run_it002_class001.mrc", "run_it002_data.star"] {
+        let read = |run: &str| fs::read(folder.join(run).join(name)).unwrap();
+        assert!(read("whole") == read("parts"), "{name}");
+    }
+}
+
+#[test]
+fn the_order_of_the_rows_changes_no_bit() {
+    let (folder, job) = scene();
+    let folder = folder.path();
+    let path = folder.join("particles/particles.star");
+    let text = fs::read_to_string(&path).unwrap();
+    let is_row = |line: &&str| line.contains('@');
+    let first = text.lines().position(|line| is_row(&line)).unwrap();
+    let rows: Vec<&str> = text.lines().filter(is_row).collect();
+    assert_eq!(rows.len(), 48);
+    // 29 and 48 have no common factor: every row once, far from where it was.
+    let shuffled = (0..48).map(|i| rows[(i * 29 + 7) % 48]);
+    let mixed: Vec<&str> = text.lines().take(first).chain(shuffled).collect();
+    fs::write(folder.join("particles/mixed.star"), mixed.join("\n") + "\n").unwrap();
+    done(folder, &format!("run {job} --out straight"));
+    let mixed_job = job.replace("particles/particles.star", "particles/mixed.star");
+    done(folder, &format!("run {mixed_job} --out mixed"));
+    let read = |run: &str, name: &str| fs::read(folder.join(run).join(name)).unwrap();
+    assert!(read("straight", "run_it001_class001.mrc") == read("mixed", "run_it001_class001.mrc"));
+    let sorted = |run: &str| {
+        let text = String::from_utf8(read(run, "run_it001_data.star")).unwrap();
+        let mut rows: Vec<String> = text.lines().filter(is_row).map(str::to_owned).collect();
+        rows.sort();
+        rows
+    };
+    assert_eq!(sorted("straight"), sorted("mixed"));
 }
