@@ -69,6 +69,11 @@ impl Record {
         self.layout.peak = self.layout.peak.max(offset + bytes);
     }
 
+    /// The top came as far as `end` with something that has no name.
+    pub fn reach(&mut self, end: usize) {
+        self.layout.peak = self.layout.peak.max(end);
+    }
+
     pub fn event(&mut self, kind: Kind, opened: bool, top: usize) {
         if self.events.len() < MOST_EVENTS {
             self.events.push(Event { seconds: self.start.elapsed().as_secs_f64(), kind, opened, top });
