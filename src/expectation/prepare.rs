@@ -13,6 +13,7 @@ use crate::imaging::Ctf;
 use crate::imaging::mask::noise_image;
 use crate::imaging::random::Stream;
 use crate::imaging::shift;
+use crate::sampling::Search;
 use crate::units;
 
 use super::group::Group;
@@ -99,7 +100,9 @@ pub fn prepare(
     let exact = group.pixels(before.offset_angstrom);
     let offset = exact.map(units::round_half_away);
     shift::shift_whole_pixels(&work.image, n, offset[0], offset[1], &mut work.shifted);
-    out.offset_pixels = if task.options.parity { offset.map(|o| o as f64) } else { exact };
+    // RELION searches around whole pixels, and keeps the fraction where nothing is searched.
+    let around_whole = task.options.parity && !matches!(task.search, Search::OwnPose);
+    out.offset_pixels = if around_whole { offset.map(|o| o as f64) } else { exact };
     let rest: [f64; 2] = std::array::from_fn(|a| out.offset_pixels[a] - offset[a] as f64);
     shift::phase_factors(&group.kx, &group.ky, rest[0], rest[1], n, &mut work.phases);
 

@@ -1,5 +1,6 @@
 //! The prior on offsets: an isotropic Gaussian around the prior centre of the particle.
 
+use crate::sampling::Search;
 use crate::sampling::Translations;
 
 use super::group::Group;
@@ -18,6 +19,8 @@ pub struct OffsetPrior {
     pixel_size_angstrom: f64,
     /// RELION adds translations in Angstrom to offsets in pixels, and uses the parent's prior for its children.
     parity: bool,
+    /// There is no other offset to choose.
+    certain: bool,
 }
 
 impl OffsetPrior {
@@ -29,10 +32,14 @@ impl OffsetPrior {
             variance_angstrom2: task.model.sigma_offset_angstrom.powi(2),
             pixel_size_angstrom: group.pixel_size_angstrom,
             parity: task.options.parity,
+            certain: matches!(task.search, Search::OwnPose),
         }
     }
 
     fn density(&self, translation: [f64; 2]) -> f64 {
+        if self.certain {
+            return 1.0;
+        }
         let from_centre: [f64; 2] =
             std::array::from_fn(|a| self.offset_pixels[a] + translation[a] - self.centre_pixels[a]);
         let squared = from_centre.iter().map(|d| d * d).sum::<f64>() * self.pixel_size_angstrom.powi(2);

@@ -75,7 +75,7 @@ impl Search<'_> {
     fn run(&self, index: u32, position: usize, sums: &mut Sums) -> Result<(crate::dataset::Assignment, usize)> {
         let task = self.task;
         let before = task.assignments[index as usize];
-        let coarse = self.coarse_candidates(before.euler, position);
+        let coarse = self.coarse_candidates(index, position);
         let adaptive = task.translations.child_count() > 1;
         let coarse_count = if adaptive { self.group.coarse_count } else { self.group.count() };
         let coarse_scores = self.scores(&coarse, coarse_count);
@@ -131,20 +131,20 @@ impl Search<'_> {
     }
 
     /// Every coarse pose with a prior above zero.
-    fn coarse_candidates(&self, centre: Euler, position: usize) -> Vec<Candidate> {
+    fn coarse_candidates(&self, index: u32, position: usize) -> Vec<Candidate> {
         let task = self.task;
         let grid = task.orientations;
-        let mut near = Vec::new();
-        if let Some(local) = task.local {
-            local.near(centre, &mut near);
-        }
+        let mut listed = Vec::new();
+        task.search.list(index, task.assignments[index as usize].euler, &mut listed);
         let mut all = Vec::new();
         for (k, class) in task.model.classes.iter().enumerate() {
             if task.only_class.is_some_and(|only| only[position] as usize != k) || class.share <= 0.0 {
                 continue;
             }
             let everywhere = || (0..grid.count()).map(|o| (o as u32, class.directions[grid.direction_of(o)]));
-            let poses: Vec<(u32, f64)> = if task.local.is_some() { near.clone() } else { everywhere().collect() };
+            let share = task.class_prior(class);
+            let of_list = || listed.iter().map(|(o, prior)| (*o, prior * share)).collect();
+            let poses: Vec<(u32, f64)> = if task.search.is_listed() { of_list() } else { everywhere().collect() };
             for (orientation, prior) in poses {
                 for translation in 0..task.translations.count() {
                     let prior = prior * self.offsets.coarse(task.translations, translation);
@@ -336,7 +336,7 @@ impl Search<'_> {
             .flat_map(|t| (0..list.child_count()).map(move |step| (t, step)))
             .map(|(t, step)| self.offsets.of(list, t, Some(step as u32)))
             .sum();
-        let psis = if self.task.local.is_some() { 1.0 } else { grid.psi_count() as f64 };
+        let psis = if self.task.search.is_listed() { 1.0 } else { grid.psi_count() as f64 };
         offsets * psis * grid.child_count() as f64
     }
 

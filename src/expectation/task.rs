@@ -3,10 +3,11 @@
 use crate::dataset::Assignment;
 use crate::dataset::Dataset;
 use crate::imaging::CtfOptions;
+use crate::model::ClassModel;
 use crate::model::HalfModel;
 
-use crate::sampling::LocalPrior;
 use crate::sampling::Orientations;
+use crate::sampling::Search;
 use crate::sampling::Translations;
 
 /// How two images are compared.
@@ -50,9 +51,9 @@ pub struct Task<'a> {
     pub model: &'a HalfModel,
     pub orientations: &'a Orientations,
     pub translations: &'a Translations,
-    /// Local searches: where to look for each particle. `None`: everywhere.
-    pub local: Option<&'a LocalPrior<'a>>,
-    /// Local searches: most poses that any particle's search may list.
+    /// Where to look for each particle.
+    pub search: Search<'a>,
+    /// Searches by lists: most poses that any particle's list may hold.
     pub longest_list: usize,
     pub options: &'a Options,
     pub comparison: Comparison,
@@ -72,6 +73,12 @@ impl Task<'_> {
 
     pub fn pixel_size_angstrom(&self) -> f64 {
         self.model.classes[0].map.pixel_size_angstrom
+    }
+
+    /// Prior of a class beside those of a list of poses. RELION forgets it in local searches.
+    pub fn class_prior(&self, class: &ClassModel) -> f64 {
+        let forgotten = self.options.parity && matches!(self.search, Search::Near(_));
+        if forgotten && class.share > 0.0 { 1.0 } else { class.share }
     }
 }
 

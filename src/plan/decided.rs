@@ -90,6 +90,9 @@ pub struct Plan {
     /// `None`: global searches.
     #[serde(rename = "sigma_angles")]
     pub sigma_angles_degrees: Option<f64>,
+    /// Poses are kept; `oversampling` and `perturb` are 0.
+    #[serde(default)]
+    pub skip_align: bool,
     pub perturb: f64,
     pub max_significant: Option<usize>,
 

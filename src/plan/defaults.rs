@@ -50,6 +50,7 @@ pub fn defaults(kind: JobKind) -> JobFile {
         offset_step_pixels: Some(2.0),
         sigma_offset: Some(10.0),
         sigma_angles: Some(0.0),
+        skip_align: Some(false),
         perturb: Some(0.5),
         max_significant: Some(0),
 

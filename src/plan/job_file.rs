@@ -132,6 +132,9 @@ pub struct JobFile {
     /// Local searches with this standard deviation in degrees; 0: global (class3d)
     #[arg(long, value_name = "DEGREES", help_heading = "Sampling")]
     pub sigma_angles: Option<f64>,
+    /// Keep the particles' poses and look for their classes only; no other key of the sampling counts (class3d)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Sampling")]
+    pub skip_align: Option<bool>,
     /// Random perturbation of the grids between iterations, in units of their steps
     #[arg(long, value_name = "FACTOR", help_heading = "Sampling")]
     pub perturb: Option<f64>,

@@ -111,6 +111,19 @@ pub fn resolve(layers: &Layers, reference_maps: usize, working_directory: &Path)
             "Use local_search_order, the HEALPix order from which searches are local.",
         ));
     }
+    let perturb = checked.real("perturb", job.perturb, 0.0..=1.0, "0 (none) to 1 step")?;
+    let skip_align = checked.value("skip_align", job.skip_align)?;
+    if skip_align && (is_refinement || sigma_angles > 0.0) {
+        return Err(layers.error(
+            "skip_align",
+            if is_refinement {
+                "belongs to class3d: refine3d is a search for poses"
+            } else {
+                "contradicts sigma_angles"
+            },
+            "Remove one of the two.",
+        ));
+    }
     let offset_step_pixels =
         checked.real("offset_step_pixels", job.offset_step_pixels, 0.01..=1e4, "pixels, at least 0.01")?;
     let offset_range_pixels =
@@ -167,12 +180,13 @@ pub fn resolve(layers: &Layers, reference_maps: usize, working_directory: &Path)
         only_flip_phases,
         healpix_order,
         local_search_order,
-        oversampling,
+        oversampling: if skip_align { 0 } else { oversampling },
         offset_range_pixels,
         offset_step_pixels,
         sigma_offset_angstrom: checked.real("sigma_offset", job.sigma_offset, 1e-3..=1e4, "Angstrom, more than 0")?,
         sigma_angles_degrees: non_zero(sigma_angles),
-        perturb: checked.real("perturb", job.perturb, 0.0..=1.0, "0 (none) to 1 step")?,
+        skip_align,
+        perturb: if skip_align { 0.0 } else { perturb },
         max_significant: nonzero_count(checked.count("max_significant", job.max_significant, 0..=u32::MAX)?),
         threads: checked.count("threads", job.threads, 0..=MOST_THREADS)? as usize,
         memory_bytes,

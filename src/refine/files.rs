@@ -197,7 +197,7 @@ impl<'a> Files<'a> {
             high_resolution_limit_angstrom: None,
             low_resolution_limit_angstrom: None,
             local_search_order: plan.local_search_order,
-            skip_align: false,
+            skip_align: plan.skip_align,
             correct_norm: plan.norm,
             correct_scale: inputs.options.scale_correction,
             correct_ctf: plan.ctf,

@@ -22,6 +22,7 @@ use crate::plan::JobKind;
 use crate::plan::Plan;
 use crate::plan::Precision;
 use crate::product::Isa;
+use crate::rotation::Euler;
 use crate::rotation::PointGroup;
 use crate::units;
 
@@ -51,6 +52,13 @@ impl Inputs {
         let mut dataset = Dataset::read(&particles_file, &ReadOptions { ctf: plan.ctf, ..ReadOptions::default() })?;
         for optics in &dataset.optics {
             fits(plan, optics)?;
+        }
+        if plan.skip_align && dataset.assignments.iter().all(|a| a.euler == Euler::default()) {
+            return Err(Error::bad_data(
+                particles_file.display().to_string(),
+                "skip_align keeps the poses, but all angles are 0 or missing",
+                "Give the `_data.star` of a refinement (rlnAngleRot, rlnAngleTilt, rlnAnglePsi).",
+            ));
         }
         let optics = &dataset.optics[0];
         let (box_pixels, pixel) = (optics.box_pixels, optics.pixel_size_angstrom);

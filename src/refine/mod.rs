@@ -5,6 +5,7 @@
 
 mod accuracy;
 mod files;
+mod grid;
 mod images;
 mod inputs;
 mod maximise;
@@ -26,15 +27,11 @@ use crate::maximisation::convergence;
 use crate::maximisation::resolution;
 use crate::maximisation::sampling_update;
 use crate::maximisation::sizes;
-use crate::model::PriorMode;
 use crate::model::State;
 use crate::plan::JobKind;
 use crate::plan::Plan;
 use crate::plan::RunDir;
 use crate::sampling;
-use crate::sampling::LocalPrior;
-use crate::sampling::Orientations;
-use crate::sampling::Translations;
 
 use files::Files;
 use images::Images;
@@ -86,7 +83,7 @@ fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> 
             for warning in warnings {
                 files.warn(&warning)?;
             }
-            let orientations = Orientations::new(&state.sampling, &inputs.group, None, plan.parity)?;
+            let orientations = grid::orientations(plan, &inputs, &state)?;
             files.iteration(&inputs, &state, &orientations, 0)?;
             state
         }
@@ -163,17 +160,12 @@ fn iteration(job: &Job<'_>, engine: &mut Engine, before: State, files: &mut File
     if !plan.parity {
         state.sizes.coarse_size = coarse_size(plan, &state, box_pixels, pixel);
     }
-    let orientations = Orientations::new(&state.sampling, &inputs.group, None, plan.parity)?;
-    let translations = Translations::new(&state.sampling)?;
-    let local = match state.sampling.prior {
-        PriorMode::Global => None,
-        PriorMode::Local { sigma_degrees } => {
-            Some(LocalPrior::new(&orientations, &inputs.group, sigma_degrees, plan.parity)?)
-        }
-    };
+    let orientations = grid::orientations(plan, inputs, &state)?;
+    let translations = grid::translations(plan, &state)?;
+    let local = grid::local_prior(plan, inputs, &state, &orientations)?;
+    let search = grid::search(plan, local.as_ref());
     let comparison = if correlation { Comparison::CrossCorrelation } else { Comparison::Likelihood };
-    let grid =
-        step::Grid { orientations: &orientations, translations: &translations, local: local.as_ref(), comparison };
+    let grid = step::Grid { orientations: &orientations, translations: &translations, search, comparison };
     let outcomes = files.phase("expectation", || engine.expect(job, &state, &grid))?;
     let old = std::mem::take(&mut state.assignments);
     state.assignments.clone_from(&old);
@@ -206,7 +198,7 @@ fn coarse_size(plan: &Plan, state: &State, box_pixels: usize, pixel: f64) -> usi
 
 /// After a refinement of the grid nothing is known about its directions.
 fn make_directions_uniform(inputs: &Inputs, plan: &Plan, state: &mut State) -> Result<()> {
-    let count = Orientations::new(&state.sampling, &inputs.group, None, plan.parity)?.direction_count();
+    let count = grid::orientations(plan, inputs, state)?.direction_count();
     for class in state.halves.iter_mut().flat_map(|half| &mut half.classes) {
         class.directions = vec![class.share / count as f64; count];
     }

@@ -10,7 +10,6 @@ use crate::expectation::Task;
 use crate::imaging::Geometry;
 use crate::maximisation::sampling_update;
 use crate::maximisation::sizes;
-use crate::model::PriorMode;
 use crate::model::State;
 use crate::plan::JobKind;
 use crate::plan::Plan;
@@ -18,9 +17,9 @@ use crate::plan::Precision;
 use crate::rotation::Euler;
 use crate::rotation::healpix;
 use crate::sampling::LocalPrior;
-use crate::sampling::Orientations;
-use crate::sampling::Translations;
+use crate::sampling::Search;
 
+use super::grid;
 use super::inputs::Inputs;
 use super::memory;
 use super::memory::Beside;
@@ -144,13 +143,14 @@ fn step(plan: &Plan, inputs: &Inputs, state: &mut State, name: &'static str, las
     let (box_pixels, pixel) = (inputs.box_pixels(), inputs.pixel_size_angstrom());
     state.sizes.coarse_size =
         sizes::coarse_size(&state.sampling, state.sizes.current_size, plan.diameter_angstrom, box_pixels, pixel);
-    let orientations = Orientations::new(&state.sampling, &inputs.group, None, plan.parity)?;
-    let translations = Translations::new(&state.sampling)?;
-    let local = match state.sampling.prior {
-        PriorMode::Global => None,
-        PriorMode::Local { sigma_degrees } => {
-            Some(LocalPrior::new(&orientations, &inputs.group, sigma_degrees, plan.parity)?)
-        }
+    let orientations = grid::orientations(plan, inputs, state)?;
+    let translations = grid::translations(plan, state)?;
+    let local = grid::local_prior(plan, inputs, state, &orientations)?;
+    let search = grid::search(plan, local.as_ref());
+    let longest_list = match &search {
+        Search::Everywhere => 0,
+        Search::Near(prior) => longest_list(prior, orientations.count()),
+        Search::OwnPose => 1,
     };
     for half in &mut state.halves {
         for class in &mut half.classes {
@@ -170,8 +170,8 @@ fn step(plan: &Plan, inputs: &Inputs, state: &mut State, name: &'static str, las
         model: &state.halves[0],
         orientations: &orientations,
         translations: &translations,
-        longest_list: local.as_ref().map_or(0, |local| longest_list(local, orientations.count())),
-        local: local.as_ref(),
+        longest_list,
+        search,
         options: &inputs.options,
         comparison: Comparison::Likelihood,
         current_size: state.sizes.current_size,
@@ -190,7 +190,7 @@ fn count<T: Scalar>(plan: &Plan, inputs: &Inputs, task: &Task<'_>, name: &'stati
     let geometry = Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
     let beside = Beside::new(plan, &geometry, particles, last || task.current_size == task.box_pixels());
     let (config, layout) = memory::fit::<T>(task, plan, &memory::config(plan, inputs.isa), &beside)?;
-    let per_class = if task.local.is_some() { task.longest_list } else { task.orientations.count() };
+    let per_class = if task.search.is_listed() { task.longest_list } else { task.orientations.count() };
     let poses = per_class * task.model.classes.len();
     let half_plane = |size: usize| std::f64::consts::PI / 8.0 * (size * size) as f64;
     // A complex product of the real part alone and one of |P|^2 with the CTF's.
@@ -206,7 +206,7 @@ fn count<T: Scalar>(plan: &Plan, inputs: &Inputs, task: &Task<'_>, name: &'stati
         healpix_order: task.orientations.healpix_order(),
         poses,
         translations: task.translations.count(),
-        local: task.local.is_some(),
+        local: task.search.is_listed(),
         arena: layout.peak,
         total: layout.peak + beside.total(),
         beside,

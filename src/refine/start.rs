@@ -41,7 +41,10 @@ pub fn with_noise(plan: &Plan, inputs: &Inputs, noise: &[Vec<f64>]) -> Result<St
     let (box_pixels, pixel) = (inputs.box_pixels(), inputs.pixel_size_angstrom());
     let dataset = &inputs.dataset;
     let sampling = sampling(plan, pixel);
-    let directions = Orientations::new(&sampling, &inputs.group, None, plan.parity)?.direction_count();
+    let directions = match plan.skip_align {
+        true => 1,
+        false => Orientations::new(&sampling, &inputs.group, None, plan.parity)?.direction_count(),
+    };
     let maps: Vec<Volume> = (0..plan.classes)
         .map(|k| {
             let mut map = inputs.references[k.min(inputs.references.len() - 1)].clone();

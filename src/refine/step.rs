@@ -14,8 +14,8 @@ use crate::model::State;
 use crate::plan::Plan;
 use crate::plan::Precision;
 use crate::plan::progress::WeightMemory;
-use crate::sampling::LocalPrior;
 use crate::sampling::Orientations;
+use crate::sampling::Search;
 use crate::sampling::Translations;
 use crate::weights;
 
@@ -28,7 +28,7 @@ use super::memory::Beside;
 pub struct Grid<'a> {
     pub orientations: &'a Orientations,
     pub translations: &'a Translations,
-    pub local: Option<&'a LocalPrior<'a>>,
+    pub search: Search<'a>,
     pub comparison: Comparison,
 }
 
@@ -91,16 +91,11 @@ impl Engine {
             _ => None,
         };
         let mut list = Vec::new();
-        let longest = |local: &LocalPrior<'_>| {
-            members
-                .iter()
-                .map(|p| {
-                    local.near(state.assignments[*p as usize].euler, &mut list);
-                    list.len()
-                })
-                .max()
-                .unwrap_or(1)
+        let length = |p: &u32| {
+            grid.search.list(*p, state.assignments[*p as usize].euler, &mut list);
+            list.len()
         };
+        let longest_list = if grid.search.is_listed() { members.iter().map(length).max().unwrap_or(1) } else { 0 };
         let task = Task {
             dataset: &job.inputs.dataset,
             particles: members,
@@ -108,8 +103,8 @@ impl Engine {
             model: &state.halves[half],
             orientations: grid.orientations,
             translations: grid.translations,
-            longest_list: grid.local.map_or(0, longest),
-            local: grid.local,
+            longest_list,
+            search: grid.search,
             options: &job.inputs.options,
             comparison: grid.comparison,
             current_size: state.sizes.current_size,

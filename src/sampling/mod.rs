@@ -5,6 +5,7 @@ mod local;
 mod orientations;
 mod perturbation;
 mod relion_local;
+mod search;
 mod translations;
 mod tree;
 
@@ -13,4 +14,5 @@ pub use directions::reduced_directions;
 pub use local::LocalPrior;
 pub use orientations::Orientations;
 pub use perturbation::next_perturbation;
+pub use search::Search;
 pub use translations::Translations;

@@ -22,6 +22,8 @@ const MAXIMUM_TABLE: usize = 1 << 20;
 /// All matrices are perturbed: A(rot, tilt, psi) A(d, d, d) with d the perturbation times the angular step of
 /// the coarse grid. Since A(rot, tilt, psi) = R_z(psi) R_y(tilt) R_z(rot), the part right of R_z(psi) is
 /// tabulated, and a matrix costs two combinations of two rows.
+///
+/// Instead of a grid there may be one given pose a particle ([`Self::of_poses`]).
 #[derive(Clone, Debug)]
 pub struct Orientations {
     order: u32,
@@ -38,6 +40,8 @@ pub struct Orientations {
     fine: Vec<Matrix3>,
     /// (cos, sin) of the 2^o finer in-plane angles of each psi.
     fine_turns: Vec<(f64, f64)>,
+    /// Given poses; they replace the grid.
+    poses: Option<Vec<Euler>>,
 }
 
 impl Orientations {
@@ -89,6 +93,7 @@ impl Orientations {
             coarse_turns: psis_degrees.iter().map(|psi| turn(*psi)).collect(),
             fine: Vec::new(),
             fine_turns: Vec::new(),
+            poses: None,
             directions,
             psis_degrees,
         };
@@ -101,9 +106,26 @@ impl Orientations {
         Ok(grid)
     }
 
+    /// The given poses, each its own only child; all are counted under one direction, at the pole.
+    pub fn of_poses(poses: Vec<Euler>) -> Self {
+        Self {
+            order: 0,
+            oversampling: 0,
+            psi_step_degrees: 360.0,
+            perturbation: Matrix3::IDENTITY,
+            directions: vec![Direction { pixel: 0, rot_degrees: 0.0, tilt_degrees: 0.0 }],
+            psis_degrees: vec![0.0],
+            coarse: Vec::new(),
+            coarse_turns: Vec::new(),
+            fine: Vec::new(),
+            fine_turns: Vec::new(),
+            poses: Some(poses),
+        }
+    }
+
     /// Number of coarse orientations.
     pub fn count(&self) -> usize {
-        self.directions.len() * self.psis_degrees.len()
+        self.poses.as_ref().map_or(self.directions.len() * self.psis_degrees.len(), Vec::len)
     }
 
     pub fn direction_count(&self) -> usize {
@@ -145,7 +167,7 @@ impl Orientations {
 
     /// Direction of an orientation.
     pub fn direction_of(&self, orientation: usize) -> usize {
-        orientation / self.psis_degrees.len()
+        if self.poses.is_some() { 0 } else { orientation / self.psis_degrees.len() }
     }
 
     /// In-plane angle of an orientation.
@@ -155,16 +177,25 @@ impl Orientations {
 
     /// Matrix of a coarse orientation.
     pub fn matrix(&self, orientation: usize) -> Matrix3 {
+        if let Some(poses) = &self.poses {
+            return poses[orientation].matrix();
+        }
         turned(&self.coarse[self.direction_of(orientation)], self.coarse_turns[self.psi_of(orientation)])
     }
 
     /// Angles of a coarse orientation.
     pub fn euler(&self, orientation: usize) -> Euler {
+        if let Some(poses) = &self.poses {
+            return poses[orientation];
+        }
         Euler::of_matrix(&self.matrix(orientation))
     }
 
     /// Matrix of one child.
     pub fn child_matrix(&self, orientation: usize, child: usize) -> Matrix3 {
+        if self.poses.is_some() {
+            return self.matrix(orientation);
+        }
         let (direction, psi) = (self.direction_of(orientation), self.psi_of(orientation));
         let part = child >> self.oversampling;
         let within_psi = child & ((1 << self.oversampling) - 1);
@@ -177,11 +208,18 @@ impl Orientations {
 
     /// Angles of one child.
     pub fn child_euler(&self, orientation: usize, child: usize) -> Euler {
+        if self.poses.is_some() {
+            return self.euler(orientation);
+        }
         Euler::of_matrix(&self.child_matrix(orientation, child))
     }
 
     /// Appends the matrices of all children, in order.
     pub fn child_matrices(&self, orientation: usize, out: &mut Vec<Matrix3>) {
+        if self.poses.is_some() {
+            out.push(self.matrix(orientation));
+            return;
+        }
         let (direction, psi) = (self.direction_of(orientation), self.psi_of(orientation));
         let parts = 1usize << (2 * self.oversampling);
         let turns = &self.fine_turns[psi << self.oversampling..(psi + 1) << self.oversampling];

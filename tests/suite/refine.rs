@@ -118,3 +118,39 @@ fn the_order_of_the_rows_changes_no_bit() {
     };
     assert_eq!(sorted("straight"), sorted("mixed"));
 }
+
+#[test]
+fn kept_poses_stay_and_need_to_be_there() {
+    let (folder, job) = scene();
+    let folder = folder.path();
+    let job = job.replace("--iterations 1", "--iterations 2") + " --classes 2 --skip-align";
+    let output = launch(folder, &format!("run {job} --out none"));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(relion_rs::error::ExitCode::BadData as i32), "{text}");
+    assert!(text.contains("rlnAngleRot"), "{text}");
+
+    let posed = job.replace("particles/particles.star", "particles/truth.star");
+    done(folder, &format!("plan {posed} --out kept"));
+    done(folder, &format!("run {posed} --out kept"));
+    let star = |path: &str| relion_rs::formats::star::StarFile::read(&folder.join(path)).unwrap();
+    let columns = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"];
+    let poses = |path: &str| {
+        let star = star(path);
+        let table = star.require("particles").unwrap();
+        let numbers = columns.map(|label| table.require(label).unwrap().f64s().unwrap());
+        let names = table.require("rlnImageName").unwrap();
+        let row = |(i, name): (usize, &str)| (name[..6].to_owned(), numbers.each_ref().map(|column| column[i]));
+        names.strs().enumerate().map(row).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let (before, after) = (poses("particles/truth.star"), poses("kept/run_it002_data.star"));
+    assert_eq!(before.len(), 48);
+    for (name, pose) in &before {
+        for (a, b) in pose.iter().zip(after[name]) {
+            // Printed with six decimals both times.
+            assert!((a - b).abs() < 2e-6, "{name}: {pose:?} {:?}", after[name]);
+        }
+    }
+    let optimiser = star("kept/run_it002_optimiser.star");
+    let skip = optimiser.require("optimiser_general").unwrap().require("rlnDoSkipAlign").unwrap().f64s().unwrap();
+    assert_eq!(skip, [1.0]);
+}

@@ -50,7 +50,7 @@ impl Config {
     /// Shape of one optics group's batches.
     pub fn shape<T: Scalar>(&self, task: &Task<'_>, group: &Group, particles: usize) -> Shape {
         let classes = task.model.classes.len();
-        let per_class = if task.local.is_some() { task.longest_list } else { task.orientations.count() };
+        let per_class = if task.search.is_listed() { task.longest_list } else { task.orientations.count() };
         let mut shape = Shape {
             particles: (self.block_particles * self.blocks_per_batch).min(particles.max(1)),
             classes,
@@ -65,7 +65,7 @@ impl Config {
             searched: 1,
             blocks: 0,
             columns: 0,
-            local: task.local.is_some(),
+            local: task.search.is_listed(),
         };
         let every = shape.particles * shape.translations;
         let energies = shape.samples() * size_of::<T>();

@@ -161,7 +161,6 @@ fn search_local<T: Scalar>(
     workers: &mut [Worker<'_, T>],
     buffers: &mut Buffers<'_, T>,
 ) -> Result<()> {
-    let Some(local) = context.task.local else { return Err(Error::internal("a local search without a prior")) };
     let shape = &context.shape;
     let (row, real, words) = (shape.row::<T>(), shape.real_row::<T>(), shape.words());
     let offsets = shape.translations * (1 + shape.steps);
@@ -183,15 +182,16 @@ fn search_local<T: Scalar>(
             return Ok(());
         }
         let mut near = std::mem::take(&mut worker.near);
-        local.near(context.task.assignments[record.index as usize].euler, &mut near);
+        context.task.search.list(record.index, context.task.assignments[record.index as usize].euler, &mut near);
         if near.is_empty() || near.len() > per_list {
             return Err(Error::internal(format!("{} poses in a local search planned for {per_list}", near.len())));
         }
         record.listed = shape.classes * near.len();
-        for class in 0..shape.classes {
+        for (class, model) in context.task.model.classes.iter().enumerate() {
+            let share = context.task.class_prior(model);
             for (i, (orientation, prior)) in near.iter().enumerate() {
                 poses[class * near.len() + i] = (class * grid) as u32 + orientation;
-                log_priors[class * near.len() + i] = scalar((prior * context.task.model.classes[class].share).ln());
+                log_priors[class * near.len() + i] = scalar((prior * share).ln());
             }
         }
         worker.near = near;

@@ -9,7 +9,7 @@ use relion_rs::formats::star::StarFile;
 use relion_rs::imaging::CtfOptions;
 use relion_rs::model::{ClassModel, GroupModel, HalfModel, PriorMode, SamplingState, Volume};
 use relion_rs::rotation::PointGroup;
-use relion_rs::sampling::{LocalPrior, Orientations, Translations};
+use relion_rs::sampling::{LocalPrior, Orientations, Search, Translations};
 
 use crate::support::golden;
 
@@ -33,6 +33,7 @@ pub struct Variant {
     pub pixel_size_angstrom: f64,
     pub diameter_angstrom: f64,
     pub coarse_size: usize,
+    pub skip_align: bool,
 }
 
 pub const OS0: Variant = Variant {
@@ -53,6 +54,7 @@ pub const OS0: Variant = Variant {
     pixel_size_angstrom: 7.0,
     diameter_angstrom: 200.0,
     coarse_size: 28,
+    skip_align: false,
 };
 pub const OS1: Variant = Variant { folder: "os1", oversampling: 1, coarse_size: 12, ..OS0 };
 pub const CC: Variant = Variant { folder: "cc", comparison: Comparison::CrossCorrelation, ..OS0 };
@@ -64,6 +66,8 @@ pub const SYM: Variant = Variant { folder: "sym", symmetry: "D2", ..FULL };
 pub const PERTURB: Variant = Variant { folder: "perturb", perturbation: -0.11471, ..FULL };
 pub const LOCAL: Variant =
     Variant { folder: "local", healpix_order: 3, sigma_angle_degrees: Some(6.0), coarse_size: 28, ..FULL };
+pub const SKIP: Variant =
+    Variant { folder: "skip", offset_range_pixels: 0.0, skip_align: true, sigma_offset_angstrom: 10.0, ..START0 };
 pub const A1: Variant = Variant {
     folder: "a1/os0",
     particles: "a1/particles.star",
@@ -135,7 +139,11 @@ impl Scene {
             original_offset_step_angstrom: 0.0,
         };
         let group = PointGroup::parse(v.symmetry).unwrap();
-        let orientations = Orientations::new(&sampling, &group, None, true).unwrap();
+        let orientations = if v.skip_align {
+            Orientations::of_poses(dataset.assignments.iter().map(|a| a.euler).collect())
+        } else {
+            Orientations::new(&sampling, &group, None, true).unwrap()
+        };
         let directions = orientations.direction_count();
         let zeros = vec![0.0; shells];
         let share = 1.0 / v.classes as f64;
@@ -202,8 +210,12 @@ impl Scene {
             model: &self.model,
             orientations: &self.orientations,
             translations: &self.translations,
-            local,
-            longest_list: 4096,
+            search: match local {
+                _ if v.skip_align => Search::OwnPose,
+                Some(prior) => Search::Near(prior),
+                None => Search::Everywhere,
+            },
+            longest_list: if v.skip_align { 1 } else { 4096 },
             options: &self.options,
             comparison: v.comparison,
             current_size: CURRENT_SIZE,
@@ -338,6 +350,12 @@ fn perturbed() {
 #[test]
 fn local_search() {
     check(&LOCAL, &Tolerance { poses: 24, max_probability: 5.4e-4, log_likelihood: 2e-2, significant: 1 });
+}
+
+#[test]
+fn kept_poses() {
+    // Without a search nothing depends on the two axis pixels but the particle's own squared difference.
+    check(&SKIP, &Tolerance { poses: 24, max_probability: 0.0, log_likelihood: 1e-3, significant: 0 });
 }
 
 #[test]

@@ -143,6 +143,15 @@ fn local_searches_equal_the_plain_step() {
 }
 
 #[test]
+fn kept_poses_equal_the_plain_step() {
+    let v = golden::SKIP;
+    let scene = scene(&v);
+    let truth = reference(&scene, &v);
+    compare("skip double", &run::<f64>(&scene, &v, &config()), &truth, DOUBLE);
+    compare("skip single", &run::<f32>(&scene, &v, &config()), &truth, SINGLE);
+}
+
+#[test]
 fn cross_correlation_equals_the_plain_step() {
     for v in [golden::CC1, golden::CC] {
         let scene = scene(&v);

@@ -151,6 +151,11 @@ fn local_search() {
 }
 
 #[test]
+fn kept_poses() {
+    check(&golden::SKIP, PLAIN, &Limits { map: None, norm_corrections: 6e-6, model: ONE_PASS });
+}
+
+#[test]
 fn one_angstrom_pixels() {
     check(&golden::A1, PLAIN, &Limits { map: Some(4.4e-4), norm_corrections: 6e-6, model: ONE_PASS });
 }
