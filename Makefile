@@ -5,7 +5,7 @@ DEMO  ?= demo
 # What a Debian or Ubuntu machine with Rust lacks: a linker, HDF5, and readelf for one test.
 PACKAGES = gcc libc6-dev make pkg-config libhdf5-dev binutils
 
-.PHONY: help setup build demo test test-long check bless man bench bench-relion install
+.PHONY: help setup build demo test test-long check bless man bench bench-relion interop install
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -43,6 +43,10 @@ bench: build ## time a class3d job on this machine
 bench-relion: build ## the same job by relion-rs and by RELION, side by side (installs Debian's relion)
 	@.ci/setup relion bc
 	tests/bench.sh target/release/relion-rs --relion
+
+interop: build ## files to and from RELION (installs Debian's) and Python's starfile and mrcfile, live
+	@.ci/setup relion openmpi-bin python3-venv
+	tests/interop.sh target/release/relion-rs
 
 install: build ## install both programs to PREFIX/bin (default /usr/local)
 	install -D -t $(or $(PREFIX),/usr/local)/bin target/release/relion-rs target/release/relion-rs-rank

@@ -1,7 +1,9 @@
 //! What a refinement writes: outputs with RELION's names, and the progress file.
 
 use std::collections::BTreeMap;
+use std::path::Component;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::error::Error;
@@ -43,7 +45,7 @@ pub struct Files<'a> {
     plan: &'a Plan,
     names: Names,
     progress: ProgressWriter,
-    root: std::path::PathBuf,
+    root: PathBuf,
     begin: Instant,
     begin_cpu: f64,
     iteration: u32,
@@ -57,7 +59,7 @@ impl<'a> Files<'a> {
         let now = Instant::now();
         Ok(Self {
             plan,
-            names: Names::new(run_dir.root(), RunDir::OUTPUT_PREFIX),
+            names: Names::new(run_dir.root(), &mentioned_root(plan)),
             progress: ProgressWriter::open(&run_dir.progress())?,
             root: run_dir.root().to_path_buf(),
             begin: now,
@@ -269,6 +271,15 @@ impl<'a> Files<'a> {
             cpu_seconds: cpu_seconds() - self.begin_cpu,
         })
     }
+}
+
+/// The root of the names inside files: from the folder in which the command was typed, as RELION wants to be started
+/// there. A run folder elsewhere is left out, because files hold no absolute path.
+fn mentioned_root(plan: &Plan) -> String {
+    let out = plan.out.strip_prefix(&plan.working_directory).unwrap_or(&plan.out);
+    let parts = out.components().filter(|part| !matches!(part, Component::CurDir));
+    let folder: PathBuf = if out.is_absolute() { PathBuf::new() } else { parts.collect() };
+    folder.join(RunDir::OUTPUT_PREFIX).display().to_string()
 }
 
 /// CPU seconds of this process.

@@ -151,6 +151,16 @@ fn kept_poses_stay_and_need_to_be_there() {
         }
     }
     let optimiser = star("kept/run_it002_optimiser.star");
-    let skip = optimiser.require("optimiser_general").unwrap().require("rlnDoSkipAlign").unwrap().f64s().unwrap();
+    let general = optimiser.require("optimiser_general").unwrap();
+    // Named from where the command was typed: RELION is started there.
+    for (label, name) in [
+        ("rlnOutputRootName", "kept/run"),
+        ("rlnModelStarFile", "kept/run_it002_model.star"),
+        ("rlnExperimentalDataStarFile", "kept/run_it002_data.star"),
+        ("rlnOrientSamplingStarFile", "kept/run_it002_sampling.star"),
+    ] {
+        assert_eq!(general.require(label).unwrap().strs().collect::<Vec<_>>(), [name]);
+    }
+    let skip = general.require("rlnDoSkipAlign").unwrap().f64s().unwrap();
     assert_eq!(skip, [1.0]);
 }

@@ -1,0 +1,77 @@
+#!/bin/bash
+# Files to and from RELION and Python, live: one line a check, exit 1 if any failed.
+# Needs RELION's programs on the PATH (apt-get install relion openmpi-bin). Python with starfile and mrcfile is taken
+# from $PYTHON if set, else a virtual environment is made beside the programs. Usage: interop.sh RELION-RS [FOLDER]
+set -uo pipefail
+program=$(realpath "$1")
+folder=${2:-$(mktemp -d)}
+here=$(dirname "$(realpath "$0")")
+map=$here/data/beta_galactosidase.mrc
+for needed in relion_refine relion_refine_mpi relion_postprocess mpirun; do
+    command -v $needed >/dev/null || { echo "$needed is not on the PATH: apt-get install relion openmpi-bin" >&2; exit 69; }
+done
+if [ -z "${PYTHON:-}" ]; then
+    venv=$(dirname "$program")/interop-venv
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || exit 69
+    "$venv/bin/python" -c 'import starfile, mrcfile' 2>/dev/null ||
+        "$venv/bin/pip" install --quiet numpy starfile mrcfile || exit 69
+    PYTHON=$venv/bin/python
+fi
+export OMP_NUM_THREADS=1
+mkdir -p "$folder" && cd "$folder" && mkdir -p theirs || exit 73
+failed=0
+
+# check NAME COMMAND...: runs the command; its output goes to a log, its last line to the screen.
+check() {
+    local name=$1 log=$1.log
+    shift
+    if "$@" >"$log" 2>&1; then
+        printf 'ok      %-24s %s\n' "$name" "$(tail -1 "$log" | tr '\r' '\n' | tail -1 | cut -c1-110)"
+    else
+        printf 'FAILED  %-24s exit %s: %s\n' "$name" $? "$*"
+        tail -c 2000 "$log" | tr '\r' '\n' | tail -15 | sed 's/^/        | /'
+        failed=1
+    fi
+}
+wrote() { [ -s "$1" ] && echo "wrote $1"; }
+compare() { "$PYTHON" "$here/interop.py" "$@"; }
+job=(--reference particles/truth.mrc --symmetry D2 --diameter 200 --ini-high 40 --healpix-order 1 --seed 1)
+
+check simulate "$program" simulate --map "$map" --out particles --image-prefix particles --count 300 --snr 0.05 --seed 1
+check refine3d "$program" run refine3d --particles particles/particles.star --out refine --local-search-order 3 "${job[@]}"
+check class3d "$program" run class3d --particles particles/particles.star --out class --classes 2 --iterations 2 "${job[@]}"
+check mask "$program" mask refine/run_class001.mrc --out mask.mrc
+
+# Half maps: both postprocess programs.
+half=refine/run_half1_class001_unfil.mrc
+check ours-masked "$program" postprocess --half1 $half --mask mask.mrc --b-factor -100 --out masked
+check relion-masked relion_postprocess --i $half --mask mask.mrc --angpix 3.54 --adhoc_bfac -100 --o theirs/masked
+check fsc-masked compare postprocess masked theirs/masked randomised
+check ours-unmasked "$program" postprocess --half1 $half --b-factor -100 --out unmasked
+# Without a mask RELION 3.1.3 stops at a plot, after its files are written.
+without_mask() { relion_postprocess --i $half --angpix 3.54 --adhoc_bfac -100 --o theirs/unmasked; wrote theirs/unmasked.star; }
+check relion-unmasked without_mask
+check fsc-unmasked compare postprocess unmasked theirs/unmasked exact
+
+# RELION goes on from our files for one iteration, and so do we.
+classes() { relion_refine --continue class/run_it002_optimiser.star --o theirs/class --iter 3 --j 1 && wrote theirs/class_it003_optimiser.star; }
+halves() {
+    mpirun -n 3 --allow-run-as-root --oversubscribe relion_refine_mpi --continue refine/run_it003_optimiser.star \
+        --o theirs/auto --auto_iter_max 4 --j 1 && wrote theirs/auto_it004_optimiser.star
+}
+check relion-continues-class classes
+check class3d-continues "$program" run class3d --particles particles/particles.star --out class --classes 2 --iterations 3 "${job[@]}"
+check classes-agree compare maps class/run_it003_class00{1,2}.mrc theirs/class_it003_class00{1,2}.mrc
+check relion-continues-auto halves
+check halves-agree compare maps refine/run_it004_half{1,2}_class001.mrc theirs/auto_it004_half{1,2}_class001.mrc
+
+# We start from what RELION wrote.
+check from-relion-class "$program" run class3d --particles theirs/class_it003_data.star --out from_class --classes 1 --iterations 1 "${job[@]}"
+check from-relion-auto "$program" run refine3d --particles theirs/auto_it004_data.star --out from_auto --iterations 1 "${job[@]}"
+check halves-kept compare same theirs/auto_it004_data.star from_auto/run_it001_data.star rlnRandomSubset
+check from-relion-poses "$program" run class3d --particles theirs/auto_it004_data.star --out from_poses --classes 2 --iterations 2 --skip-align "${job[@]}"
+
+# Everything we wrote.
+check python-reads-all compare read .
+[ $failed = 0 ] && echo "all passed; files in $folder" || echo "some failed; files in $folder" >&2
+exit $failed
