@@ -8,6 +8,7 @@ mod expectation;
 mod imaging;
 mod maximisation;
 mod mrc;
+mod optics;
 mod outputs;
 mod parity;
 mod plan;
