@@ -3,6 +3,7 @@
 mod bad_input;
 mod checkpoint;
 mod cli;
+mod conformance;
 mod dataset;
 mod expectation;
 mod imaging;
