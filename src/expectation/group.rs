@@ -3,12 +3,15 @@
 use num_complex::Complex;
 
 use crate::dataset::OpticsGroup;
+use crate::fourier;
 use crate::fourier::RealFft2;
 use crate::imaging::Geometry;
 use crate::imaging::PixelList;
 use crate::imaging::ReferenceScale;
 use crate::imaging::aberrations;
 use crate::imaging::mask::CircularMask;
+use crate::imaging::mtf;
+use crate::imaging::mtf::Mtf;
 use crate::rotation::Matrix3;
 
 use super::task::Comparison;
@@ -43,6 +46,8 @@ pub struct Group {
     pub window: PixelList,
     /// Corrects an observed transform: aberration phases; one per pixel of `window`.
     pub correction: Option<Vec<Complex<f64>>>,
+    /// Where detectors differ: what brings transforms of this one to the mean of all, for a whole half transform.
+    pub mtf_gain: Option<Vec<f64>>,
     /// Added to the CTF's argument; per pixel of `window`.
     pub gamma_offsets: Option<Vec<f64>>,
     /// Position of each pixel in `window`.
@@ -104,6 +109,7 @@ impl Group {
             inverse_sigma2,
             model_shell,
             correction,
+            mtf_gain: mtf_gain(&task.options.mtfs, group, optics),
             gamma_offsets,
             in_window,
             mask: CircularMask::new(group.box_pixels, radius, task.options.mask_edge_pixels),
@@ -122,4 +128,15 @@ impl Group {
     pub fn pixels(&self, angstrom: [f64; 2]) -> [f64; 2] {
         angstrom.map(|t| t / self.pixel_size_angstrom)
     }
+}
+
+fn mtf_gain(mtfs: &[Mtf], group: &OpticsGroup, optics: usize) -> Option<Vec<f64>> {
+    let n = group.box_pixels;
+    let edge_angstrom = n as f64 * group.pixel_size_angstrom;
+    let radius = |i: usize| {
+        let ky = fourier::frequency(i / (n / 2 + 1), n);
+        ((i % (n / 2 + 1)) as f64).hypot(f64::from(ky)) / edge_angstrom
+    };
+    let frequencies: Vec<f64> = (0..n * (n / 2 + 1)).map(radius).collect();
+    mtf::relative_corrections(&mtfs.iter().collect::<Vec<_>>(), &frequencies).map(|mut all| all.swap_remove(optics))
 }

@@ -106,7 +106,7 @@ pub fn prepare(
     let rest: [f64; 2] = std::array::from_fn(|a| out.offset_pixels[a] - offset[a] as f64);
     shift::phase_factors(&group.kx, &group.ky, rest[0], rest[1], n, &mut work.phases);
 
-    group.fft.forward(&work.shifted, &mut work.half, &mut work.scratch);
+    forward(group, work);
     out.unmasked_dc = pick(group, &work.half, &work.phases, &mut out.unmasked);
 
     if task.options.zero_mask {
@@ -114,11 +114,14 @@ pub fn prepare(
     } else {
         let key = u64::from(record.image.stack) << 32 | u64::from(record.image.index);
         let mut stream = Stream::new(task.options.seed ^ (u64::from(task.iteration) << 32), MASK_NOISE, key);
-        let sigma2 = |s: usize| group.inverse_sigma2.get(s).filter(|v| **v > 0.0).map_or(0.0, |v| 1.0 / v);
+        // The noise of the model is that of corrected images. The first row of a half transform holds one pixel a shell.
+        let gain = |s: usize| group.mtf_gain.as_ref().map_or(1.0, |gain| gain[s]);
+        let sigma2 =
+            |s: usize| group.inverse_sigma2.get(s).filter(|v| **v > 0.0).map_or(0.0, |v| 1.0 / (v * gain(s).powi(2)));
         noise_image(&group.fft, sigma2, &mut stream, &mut work.half, &mut work.noise, &mut work.scratch);
         group.mask.fill_with(&mut work.shifted, &work.noise);
     }
-    group.fft.forward(&work.shifted, &mut work.half, &mut work.scratch);
+    forward(group, work);
     out.masked_dc = pick(group, &work.half, &work.phases, &mut out.masked);
     measure(group, &work.half, out);
     if pixels.iter().all(|pixel| *pixel == pixels[0]) {
@@ -153,6 +156,14 @@ fn fill_ctf(task: &Task<'_>, group: &Group, record: &Particle, work: &mut Worksp
     out.ctf.extend(group.in_window.iter().map(|i| work.ctf[*i as usize] * out.group_scale));
     out.ctf_dc = work.ctf[group.window.dc()] * out.group_scale;
     Ok(())
+}
+
+/// Transform of the shifted image, corrected for its detector.
+fn forward(group: &Group, work: &mut Workspace) {
+    group.fft.forward(&work.shifted, &mut work.half, &mut work.scratch);
+    if let Some(gain) = &group.mtf_gain {
+        work.half.iter_mut().zip(gain).for_each(|(value, gain)| *value *= gain);
+    }
 }
 
 /// Picks the product's pixels from a half transform: centred, corrected and shifted by `phases`; returns the zero

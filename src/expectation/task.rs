@@ -3,6 +3,7 @@
 use crate::dataset::Assignment;
 use crate::dataset::Dataset;
 use crate::imaging::CtfOptions;
+use crate::imaging::mtf::Mtf;
 use crate::model::ClassModel;
 use crate::model::HalfModel;
 
@@ -29,6 +30,8 @@ pub struct Options {
     pub zero_mask: bool,
     /// `None`: images are compared without a CTF.
     pub ctf: Option<CtfOptions>,
+    /// MTF of each optics group's detector; empty without any. Images are brought to the mean of all.
+    pub mtfs: Vec<Mtf>,
     pub norm_correction: bool,
     pub scale_correction: bool,
     /// Share of the posterior that is kept in either pass (0.999).

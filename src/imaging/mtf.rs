@@ -1,7 +1,10 @@
 //! The detector's modulation transfer function.
 
+use std::path::Path;
+
 use crate::error::Error;
 use crate::error::Result;
+use crate::formats::star::StarFile;
 
 /// A table of the MTF over frequency.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +42,30 @@ impl Mtf {
             values: values.to_vec(),
             parity_step,
         })
+    }
+
+    /// Reads a table of rlnResolutionInversePixel and rlnMtfValue; `parity_step` as in [`Mtf::new`].
+    ///
+    /// # Errors
+    /// `NoInput` or `BadData`, naming the file.
+    pub fn read(path: &Path, pixel_size_angstrom: f64, parity_step: bool) -> Result<Self> {
+        let star = StarFile::read(path)?;
+        let block = star.blocks.iter().find(|block| block.has("rlnMtfValue")).ok_or_else(|| {
+            Error::bad_data(
+                path.display().to_string(),
+                "no table with column rlnMtfValue",
+                "Name the STAR file of the detector's MTF (columns rlnResolutionInversePixel and rlnMtfValue).",
+            )
+        })?;
+        let frequencies = block.require("rlnResolutionInversePixel")?.f64s()?;
+        let values = block.require("rlnMtfValue")?.f64s()?;
+        Self::new(&frequencies, &values, pixel_size_angstrom, parity_step)
+            .map_err(|error| Error { place: path.display().to_string(), ..error })
+    }
+
+    /// A detector that transfers everything.
+    pub fn perfect() -> Self {
+        Self { frequencies: vec![0.0, 1.0], values: vec![1.0, 1.0], parity_step: false }
     }
 
     /// Linear interpolation at a frequency in 1/Angstrom; the end values beyond the table.

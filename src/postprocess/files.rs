@@ -9,7 +9,6 @@ use crate::formats::atomic::write_text;
 use crate::formats::mrc::Map;
 use crate::formats::mrc::read_map;
 use crate::formats::mrc::write_map;
-use crate::formats::star::StarFile;
 use crate::imaging::mtf::Mtf;
 
 use super::Names;
@@ -86,7 +85,7 @@ pub fn run(inputs: &Inputs, options: &Options, root: &Path) -> Result<Postproces
     };
     let mut options = options.clone();
     if let Some((path, movie_pixel_size)) = &inputs.mtf {
-        options.sharpen.mtf = Some(read_mtf(path, movie_pixel_size.unwrap_or(pixel_size), inputs.mtf_parity)?);
+        options.sharpen.mtf = Some(Mtf::read(path, movie_pixel_size.unwrap_or(pixel_size), inputs.mtf_parity)?);
     }
     let result =
         postprocess(&half1, &half2, mask.as_ref(), &options).map_err(|error| name_maps(error, inputs, &half2_path))?;
@@ -110,26 +109,6 @@ pub fn run(inputs: &Inputs, options: &Options, root: &Path) -> Result<Postproces
     write_text(&with("_fsc.dat"), &tables::fsc_dat(&result))?;
     tables::star_file(&result, &names).write(&with(".star"))?;
     Ok(result)
-}
-
-/// Reads a table of rlnResolutionInversePixel and rlnMtfValue, for a detector whose pixel is `pixel_size_angstrom` at
-/// the specimen. `parity`: see [`Inputs::mtf_parity`].
-///
-/// # Errors
-/// `NoInput` or `BadData`, naming the file.
-pub fn read_mtf(path: &Path, pixel_size_angstrom: f64, parity: bool) -> Result<Mtf> {
-    let star = StarFile::read(path)?;
-    let block = star.blocks.iter().find(|block| block.has("rlnMtfValue")).ok_or_else(|| {
-        Error::bad_data(
-            path.display().to_string(),
-            "no table with column rlnMtfValue",
-            "Name the STAR file of the detector's MTF (columns rlnResolutionInversePixel and rlnMtfValue).",
-        )
-    })?;
-    let frequencies = block.require("rlnResolutionInversePixel")?.f64s()?;
-    let values = block.require("rlnMtfValue")?.f64s()?;
-    Mtf::new(&frequencies, &values, pixel_size_angstrom, parity)
-        .map_err(|error| Error { place: path.display().to_string(), ..error })
 }
 
 /// A root that is the stem of a half map, or of the detector's table, would destroy it.

@@ -18,7 +18,6 @@ use crate::units::angstrom_of_shell;
 
 pub use files::Inputs;
 pub use files::other_half;
-pub use files::read_mtf;
 pub use files::run;
 pub use fsc::FscCurves;
 pub use fsc::FscOptions;

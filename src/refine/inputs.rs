@@ -16,6 +16,7 @@ use crate::formats::star::StarFile;
 use crate::fourier;
 use crate::imaging::CtfOptions;
 use crate::imaging::FirstPeak;
+use crate::imaging::mtf::Mtf;
 use crate::maximisation::flatten;
 use crate::model::Volume;
 use crate::plan::JobKind;
@@ -100,7 +101,7 @@ impl Inputs {
         };
         let plan_digest = blake3::hash(plan.to_json()?.as_bytes()).to_hex().to_string();
         Ok(Self {
-            options: options(plan, dataset.groups.len()),
+            options: Options { mtfs: mtfs(plan, &dataset.optics)?, ..options(plan, dataset.groups.len()) },
             group: PointGroup::parse(&plan.symmetry)?,
             dataset,
             references,
@@ -110,12 +111,17 @@ impl Inputs {
         })
     }
 
-    /// What the particle file asks for and this version does not do, a sentence each.
+    /// What the particle file leaves open, or asks for and this version does not do, a sentence each.
     pub fn not_applied(&self) -> Vec<String> {
         let optics = &self.dataset.optics;
         let mut told = Vec::new();
-        if optics.iter().any(|o| o.mtf_file != optics[0].mtf_file) {
-            told.push("optics groups name different MTF files (rlnMtfFileName): they are not corrected for".to_owned());
+        for group in optics.iter().filter(|o| o.mtf_file.is_none()) {
+            if optics.iter().any(|o| o.mtf_file.is_some()) {
+                told.push(format!(
+                    "optics group {} names no MTF file (rlnMtfFileName): its MTF is taken as 1",
+                    group.name
+                ));
+            }
         }
         let replaced = self.dataset.particles.iter().filter(|p| p.reconstruct_image.is_some()).count();
         if replaced > 0 {
@@ -133,6 +139,23 @@ impl Inputs {
     }
 }
 
+/// The detectors' tables, one an optics group; none if no group names one.
+fn mtfs(plan: &Plan, optics: &[OpticsGroup]) -> Result<Vec<Mtf>> {
+    if optics.iter().all(|group| group.mtf_file.is_none()) {
+        return Ok(Vec::new());
+    }
+    let read = |group: &OpticsGroup| match (&group.mtf_file, group.original_pixel_size_angstrom) {
+        (None, _) => Ok(Mtf::perfect()),
+        (Some(file), Some(pixel)) => Mtf::read(&plan.file(file), pixel, plan.parity),
+        (Some(file), None) => Err(Error::bad_data(
+            text(&plan.particles),
+            format!("optics group {} names the MTF file {} without its pixel size", group.name, file.display()),
+            "Add rlnMicrographOriginalPixelSize, the pixel size of the movies in Angstrom.",
+        )),
+    };
+    optics.iter().map(read).collect()
+}
+
 fn text(path: &Path) -> String {
     path.display().to_string()
 }
@@ -148,6 +171,7 @@ fn options(plan: &Plan, groups: usize) -> Options {
         diameter_angstrom: plan.diameter_angstrom,
         mask_edge_pixels: plan.mask_edge_pixels,
         zero_mask: plan.zero_mask,
+        mtfs: Vec::new(),
         ctf: plan.ctf.then_some(ctf),
         norm_correction: plan.norm,
         // One group has nothing to be scaled against.

@@ -4,6 +4,7 @@ use crate::dataset::WILD_FACTOR;
 use crate::error::Error;
 use crate::error::Result;
 use crate::imaging::mask::CircularMask;
+use crate::imaging::mtf;
 use crate::maximisation::initial;
 use crate::maximisation::initial::InitialNoise;
 use crate::maximisation::resolution;
@@ -193,7 +194,16 @@ fn noise(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(Vec<Vec<f
             "Extract the particles again, or remove the bad ones (`relion-rs check` lists them).",
         ));
     }
-    Ok((estimate.finish(), warnings))
+    let mut spectra = estimate.finish();
+    let (mtfs, edge) = (&inputs.options.mtfs, model.0 as f64 * model.1);
+    let frequencies: Vec<f64> = (0..=model.0 / 2).map(|shell| shell as f64 / edge).collect();
+    if let Some(gains) = mtf::relative_corrections(&mtfs.iter().collect::<Vec<_>>(), &frequencies) {
+        // The expectation step sees corrected images.
+        for (spectrum, gains) in spectra.iter_mut().zip(gains) {
+            spectrum.iter_mut().zip(gains).for_each(|(sigma2, gain)| *sigma2 *= gain * gain);
+        }
+    }
+    Ok((spectra, warnings))
 }
 
 /// Spread of the pixels of an image.

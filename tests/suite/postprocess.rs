@@ -7,6 +7,7 @@ use relion_rs::error::ExitCode;
 use relion_rs::formats::mrc::Map;
 use relion_rs::formats::mrc::read_map;
 use relion_rs::formats::star::StarFile;
+use relion_rs::imaging::mtf::Mtf;
 use relion_rs::postprocess::BFactor;
 use relion_rs::postprocess::EMPTY_SHELL;
 use relion_rs::postprocess::FscOptions;
@@ -18,7 +19,6 @@ use relion_rs::postprocess::corrected_fsc;
 use relion_rs::postprocess::mask::MaskOptions;
 use relion_rs::postprocess::mask::create;
 use relion_rs::postprocess::postprocess;
-use relion_rs::postprocess::read_mtf;
 use relion_rs::postprocess::run;
 use relion_rs::postprocess::sharpen;
 
@@ -171,7 +171,7 @@ fn the_mtf_is_divided_out_as_relion_does() {
     let rows = "0.0 1.0\n0.1 0.9\n0.2 0.75\n0.3 0.6\n0.4 0.45\n0.5 0.3\n";
     fs::write(&path, format!("data_\n\nloop_\n_rlnResolutionInversePixel #1\n_rlnMtfValue #2\n{rows}")).unwrap();
     let with = |parity| {
-        let mtf = Some(read_mtf(&path, 4.75, parity).unwrap());
+        let mtf = Some(Mtf::read(&path, 4.75, parity).unwrap());
         let options = SharpenOptions { b_factor: BFactor::None, mtf, ..SharpenOptions::default() };
         sharpen(&half(1), &half(2), &[1.0; 25], &options).unwrap().guinier.mtf_corrected.unwrap()
     };
@@ -182,7 +182,7 @@ fn the_mtf_is_divided_out_as_relion_does() {
     assert_near(&ours[10..15], &theirs[10..15], 0.01, "MTF corrected, inner rows");
 
     fs::write(&path, "data_\n\nloop_\n_rlnSpectralIndex #1\n0\n").unwrap();
-    assert!(read_mtf(&path, 1.0, false).unwrap_err().to_string().contains("no table with column rlnMtfValue"));
+    assert!(Mtf::read(&path, 1.0, false).unwrap_err().to_string().contains("no table with column rlnMtfValue"));
 }
 
 #[test]

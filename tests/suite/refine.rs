@@ -164,3 +164,30 @@ fn kept_poses_stay_and_need_to_be_there() {
     let skip = general.require("rlnDoSkipAlign").unwrap().f64s().unwrap();
     assert_eq!(skip, [1.0]);
 }
+
+#[test]
+fn a_detector_needs_its_pixel_size_and_its_table() {
+    let (folder, job) = scene();
+    let folder = folder.path();
+    let text = fs::read_to_string(folder.join("particles/particles.star")).unwrap();
+    // New columns of the optics table, whose only row holds the group's name.
+    let with = |columns: &[(&str, &str)]| {
+        let labels = columns.iter().map(|(label, _)| format!("_{label}\n")).collect::<String>();
+        let values = columns.iter().map(|(_, value)| format!(" {value}")).collect::<String>();
+        let row = text.lines().find(|line| line.contains("opticsGroup1")).unwrap();
+        let text = text.replacen(row, &format!("{labels}{row}{values}"), 1);
+        fs::write(folder.join("particles/mtf.star"), text).unwrap();
+        launch(folder, &format!("run {} --out mtf", job.replace("particles/particles.star", "particles/mtf.star")))
+    };
+    let table = "data_\n\nloop_\n_rlnResolutionInversePixel\n_rlnMtfValue\n0 1\n0.5 0.5\n\n";
+    fs::write(folder.join("particles/detector.star"), table).unwrap();
+    let told = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let output = with(&[("rlnMtfFileName", "detector.star")]);
+    assert!(output.status.code() == Some(relion_rs::error::ExitCode::BadData as i32), "{}", told(&output));
+    assert!(told(&output).contains("rlnMicrographOriginalPixelSize"), "{}", told(&output));
+    let output = with(&[("rlnMtfFileName", "gone.star"), ("rlnMicrographOriginalPixelSize", "1.77")]);
+    assert!(output.status.code() == Some(relion_rs::error::ExitCode::NoInput as i32), "{}", told(&output));
+    assert!(told(&output).contains("gone.star"), "{}", told(&output));
+    let output = with(&[("rlnMtfFileName", "detector.star"), ("rlnMicrographOriginalPixelSize", "1.77")]);
+    assert!(output.status.success(), "{}", told(&output));
+}

@@ -180,6 +180,7 @@ impl Scene {
             diameter_angstrom: v.diameter_angstrom,
             mask_edge_pixels: 5.0,
             zero_mask: true,
+            mtfs: Vec::new(),
             ctf: Some(CtfOptions { parity_floor: true, ..CtfOptions::default() }),
             norm_correction: v.correct,
             scale_correction: v.correct,

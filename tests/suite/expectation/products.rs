@@ -3,6 +3,9 @@
 use relion_rs::arena::Arena;
 use relion_rs::expectation::products::{self, Config};
 use relion_rs::expectation::{Outcome, Scalar};
+use relion_rs::fourier;
+use relion_rs::fourier::RealFft2;
+use relion_rs::imaging::mtf::Mtf;
 use relion_rs::product::Isa;
 use relion_rs::sampling::LocalPrior;
 
@@ -113,6 +116,8 @@ fn compare(name: &str, ours: &Outcome, truth: &Outcome, tolerance: f64) {
 // f64 products sum in another order than the plain step; posteriors amplify that by the size of the squared
 // differences (some 1e3) and the threshold's integers cut at 2^-34.
 const DOUBLE: f64 = 2e-7;
+// Images are stored in f32 after the blur: 1e-7 of a pixel, seen by squared differences of 1e3.
+const ROUNDED_IMAGES: f64 = 1e-6;
 // f32: squared differences are right to about 1e-3, weights to the same.
 const SINGLE: f64 = 3e-3;
 
@@ -149,6 +154,47 @@ fn kept_poses_equal_the_plain_step() {
     let truth = reference(&scene, &v);
     compare("skip double", &run::<f64>(&scene, &v, &config()), &truth, DOUBLE);
     compare("skip single", &run::<f32>(&scene, &v, &config()), &truth, SINGLE);
+}
+
+/// Images of two detectors, each with its own MTF that is declared, are those of one detector with the mean MTF.
+#[test]
+fn declared_mtfs_are_corrected() {
+    let v = golden::START0;
+    let mtfs = [[1.0, 0.9, 0.6], [1.0, 0.6, 0.3]]
+        .map(|values| Mtf::new(&[0.0, 0.25, 0.5], &values, v.pixel_size_angstrom, false).unwrap());
+    let mean = |f: f64| 0.5 * (mtfs[0].at(f) + mtfs[1].at(f));
+    let blurred = |of: &dyn Fn(usize, f64) -> f64| {
+        let mut scene = scene(&v);
+        // Masks and shifts of whole pixels do not commute with a blur.
+        scene.options.diameter_angstrom = 1000.0;
+        scene.dataset.assignments.iter_mut().for_each(|a| a.offset_angstrom = [0.0; 2]);
+        let groups: std::collections::BTreeMap<u32, usize> =
+            scene.dataset.particles.iter().map(|p| (p.image.index, p.optics as usize)).collect();
+        let n = 32;
+        let plan = RealFft2::<f64>::new(n);
+        let mut half = vec![num_complex::Complex::default(); plan.half_len()];
+        for (index, image) in (0..).zip(scene.images.chunks_exact_mut(n * n)) {
+            let mut pixels: Vec<f64> = image.iter().map(|v| f64::from(*v)).collect();
+            plan.forward(&pixels, &mut half, &mut plan.scratch());
+            for (i, value) in half.iter_mut().enumerate() {
+                let (kx, ky) = (i % (n / 2 + 1), fourier::frequency(i / (n / 2 + 1), n));
+                let frequency = (kx as f64).hypot(f64::from(ky)) / (n as f64 * v.pixel_size_angstrom);
+                *value *= of(groups[&index], frequency);
+            }
+            plan.inverse(&mut half, &mut pixels, &mut plan.scratch());
+            image.iter_mut().zip(pixels).for_each(|(v, p)| *v = p as f32);
+        }
+        scene
+    };
+    let mut two = blurred(&|group, f| mtfs[group].at(f));
+    let wrong = reference(&two, &v);
+    two.options.mtfs = mtfs.to_vec();
+    let one = blurred(&|_, f| mean(f));
+    let truth = reference(&one, &v);
+    compare("two detectors", &reference(&two, &v), &truth, ROUNDED_IMAGES);
+    compare("two detectors, products", &run::<f32>(&two, &v, &config()), &truth, SINGLE);
+    let parts = |o: &Outcome| -> Vec<f64> { o.sums.classes[0].data.iter().flat_map(|z| [z.re, z.im]).collect() };
+    assert!(relative(&parts(&wrong), &parts(&truth)) > 0.01, "the blur matters");
 }
 
 #[test]
