@@ -15,28 +15,16 @@ pub trait Scalar: product::Scalar + fourier::Real + Plain {
     /// Bits of the mantissa.
     const DIGITS: u32;
     const INFINITY: Self;
-
-    fn exp(self) -> Self;
 }
 
 impl Scalar for f32 {
     type Cell = AtomicU32;
     const DIGITS: u32 = f32::MANTISSA_DIGITS;
     const INFINITY: Self = f32::INFINITY;
-
-    #[inline(always)]
-    fn exp(self) -> Self {
-        f32::exp(self)
-    }
 }
 
 impl Scalar for f64 {
     type Cell = AtomicU64;
     const DIGITS: u32 = f64::MANTISSA_DIGITS;
     const INFINITY: Self = f64::INFINITY;
-
-    #[inline(always)]
-    fn exp(self) -> Self {
-        f64::exp(self)
-    }
 }

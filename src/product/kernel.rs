@@ -21,6 +21,11 @@ trait Vector: Copy {
     fn fma(self, a: Self, b: Self) -> Self;
     /// Sum of all lanes: halves added until one value is left.
     fn sum(self) -> Self::T;
+    /// The sums of four vectors, each as [`Vector::sum`] makes it.
+    #[inline(always)]
+    fn sums(vectors: [Self; 4]) -> [Self::T; 4] {
+        vectors.map(Self::sum)
+    }
 }
 
 /// Tile of `A x B` accumulators over one cut of the length; adds to or sets `out[b][a]`.
@@ -50,12 +55,16 @@ unsafe fn dot_tile<V: Vector, const A: usize, const B: usize>(
         k += V::LANES;
     }
     for j in 0..B {
-        for i in 0..A {
-            let sum = sums[j][i].sum();
-            // SAFETY: `out[j]` holds A values.
-            unsafe {
-                let place = out[j].add(i);
-                *place = if first { sum } else { *place + sum };
+        for start in (0..A).step_by(4) {
+            let count = 4.min(A - start);
+            let vectors = std::array::from_fn(|i| sums[j][start + i.min(count - 1)]);
+            let sums = if count == 4 { V::sums(vectors) } else { vectors.map(V::sum) };
+            for (i, sum) in sums.into_iter().enumerate().take(count) {
+                // SAFETY: `out[j]` holds A values.
+                unsafe {
+                    let place = out[j].add(start + i);
+                    *place = if first { sum } else { *place + sum };
+                }
             }
         }
     }

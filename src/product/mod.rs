@@ -19,13 +19,13 @@ mod scalar;
 mod slice;
 
 pub use isa::Isa;
-pub use row::{add, multiply, multiply_add, multiply_conjugate, range_sums, squares};
+pub use row::{add, add_products, multiply, multiply_add, multiply_conjugate, products, range_sums, squares, weigh};
 pub use scalar::Scalar;
 pub use slice::{Plane, Rows, Voxel, add_slice, read_slice};
 
 /// Values summed in one go before the result is added to the total of a [`dot`].
 /// Bounds the rounding error and keeps a tile's rows inside the caches.
-pub const CUT: usize = 2048;
+pub const CUT: usize = 512;
 
 /// Rounds a row length up to whole vectors of `T`.
 pub fn padded<T: Scalar>(length: usize) -> usize {

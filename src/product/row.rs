@@ -7,22 +7,34 @@ use super::Scalar;
 const CHAINS: usize = 16;
 
 #[inline(always)]
-fn sums_body<T: Scalar>(a: &[T], b: &[T], ranges: &[std::ops::Range<usize>], width: usize, out: &mut [f64]) {
+fn sums_body<T: Scalar>(a: &[T], ranges: &[std::ops::Range<usize>], width: usize, out: &mut [f64]) {
     for (range, out) in ranges.iter().zip(out) {
-        let span = width * range.start..width * range.end;
-        let (a, b) = (&a[span.clone()], &b[span]);
         let mut chains = [T::default(); CHAINS];
-        let (a_whole, b_whole) = (a.chunks_exact(CHAINS), b.chunks_exact(CHAINS));
-        let (a_rest, b_rest) = (a_whole.remainder(), b_whole.remainder());
-        for (a, b) in a_whole.zip(b_whole) {
+        let whole = a[width * range.start..width * range.end].chunks_exact(CHAINS);
+        let rest = whole.remainder();
+        for a in whole {
             for i in 0..CHAINS {
-                chains[i] += a[i] * b[i];
+                chains[i] += a[i];
             }
         }
-        for (i, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
-            chains[i] += *a * *b;
+        for (chain, a) in chains.iter_mut().zip(rest) {
+            *chain += *a;
         }
         *out = chains.iter().map(|c| c.to_f64()).sum();
+    }
+}
+
+#[inline(always)]
+fn products_body<T: Scalar>(a: &[T], b: &[T], out: &mut [T]) {
+    for ((a, b), o) in a.iter().zip(b).zip(out) {
+        *o = *a * *b;
+    }
+}
+
+#[inline(always)]
+fn add_products_body<T: Scalar>(a: &[T], b: &[T], out: &mut [T]) {
+    for ((a, b), o) in a.iter().zip(b).zip(out) {
+        *o += *a * *b;
     }
 }
 
@@ -67,6 +79,18 @@ fn add_body<T: Scalar>(sum: &mut [T], part: &[T]) {
     }
 }
 
+#[inline(always)]
+fn weigh_body<T: Scalar>(least: T, largest_exponent: T, values: &mut [T]) {
+    let floor = -largest_exponent;
+    for value in values {
+        let exponent = least - *value;
+        // NaN compares false: no weight.
+        let kept = exponent > floor;
+        let weight = (if kept { exponent } else { floor }).exp();
+        *value = if kept { weight } else { T::default() };
+    }
+}
+
 /// The same body for every instruction set. Products and sums stay separate operations, so all give the same bits.
 macro_rules! versions {
     ($(#[$doc:meta])* $name:ident, $body:ident, ($($arg:ident : $type:ty),*)) => {
@@ -97,8 +121,14 @@ macro_rules! versions {
 }
 
 versions!(
-    /// `out[r]` = sum of a * b over `width * ranges[r]`: 16 chains, added in order.
-    range_sums, sums_body, (a: &[T], b: &[T], ranges: &[std::ops::Range<usize>], width: usize, out: &mut [f64]));
+    /// `out[r]` = sum of `a` over `width * ranges[r]`: 16 chains, added in order.
+    range_sums, sums_body, (a: &[T], ranges: &[std::ops::Range<usize>], width: usize, out: &mut [f64]));
+versions!(
+    /// out = a * b, value by value.
+    products, products_body, (a: &[T], b: &[T], out: &mut [T]));
+versions!(
+    /// out += a * b, value by value.
+    add_products, add_products_body, (a: &[T], b: &[T], out: &mut [T]));
 versions!(
     /// out = a * b, complex.
     multiply, multiply_body, (a: &[T], b: &[T], out: &mut [T]));
@@ -111,6 +141,10 @@ versions!(
 versions!(
     /// out = |a|^2 of complex values.
     squares, squares_body, (a: &[T], out: &mut [T]));
+versions!(
+    /// Energies become weights, exp(least - energy); zero from exp(-largest_exponent) down. `least` is at most the
+    /// smallest energy, `largest_exponent` below 40.
+    weigh, weigh_body, (least: T, largest_exponent: T, values: &mut [T]));
 versions!(
     /// sum += part.
     add, add_body, (sum: &mut [T], part: &[T]));
@@ -147,13 +181,16 @@ mod tests {
         let ranges = [0..3, 3..40, 40..40, 40..100];
         let results: Vec<Vec<f64>> = sets()
             .map(|isa| {
+                let mut product = vec![0.0; 200];
+                products(isa, &a, &b, &mut product);
+                add_products(isa, &a, &b, &mut product);
                 let mut out = vec![9.0; 4];
-                range_sums(isa, &a, &b, &ranges, 2, &mut out);
+                range_sums(isa, &product, &ranges, 2, &mut out);
                 out
             })
             .collect();
         for (range, sum) in ranges.iter().zip(&results[0]) {
-            let truth: f64 = (2 * range.start..2 * range.end).map(|i| f64::from(a[i]) * f64::from(b[i])).sum();
+            let truth: f64 = (2 * range.start..2 * range.end).map(|i| 2.0 * f64::from(a[i]) * f64::from(b[i])).sum();
             assert!((sum - truth).abs() < 1e-5, "{range:?}: {sum} {truth}");
         }
         assert!(results.iter().all(|r| *r == results[0]));

@@ -33,6 +33,10 @@ const CHUNK: usize = 32;
 /// Added to and subtracted from a number below 2^51 rounds it to an integer, half to even.
 const MAGIC: f64 = 6_755_399_441_055_744.0;
 
+#[cfg(target_arch = "x86_64")]
+#[path = "slice_x86.rs"]
+mod x86;
+
 /// Cells of a chunk of pixels.
 struct Cells {
     /// Row of the corner (y0, z0).
@@ -90,23 +94,55 @@ fn read_body<T: Scalar>(rows: Rows<'_>, volume: &[Complex<T>], plane: Plane<'_>,
     let mut cells = Cells::new();
     for ((kx, ky), out) in plane.kx.chunks(CHUNK).zip(plane.ky.chunks(CHUNK)).zip(out.chunks_mut(2 * CHUNK)) {
         cells.locate(rows.edge, &plane.columns, kx, ky);
-        for i in 0..kx.len() {
-            let [fx, fy, fz] = [0, 1, 2].map(|axis: usize| T::from_f64(cells.fraction[axis][i]));
-            let sign = T::from_f64(cells.sign[i]);
-            let one = T::from_f64(1.0);
-            let weights = [(one - fy) * (one - fz), fy * (one - fz), (one - fy) * fz, fy * fz];
-            let corners = cells.corners(rows, i);
-            let mut sum = [T::default(); 4];
-            for c in 0..4 {
-                let pair = &volume[corners[c]..corners[c] + 2];
-                let values = [pair[0].re, pair[0].im, pair[1].re, pair[1].im];
-                for l in 0..4 {
-                    sum[l] += values[l] * weights[c];
-                }
+        read_cells(&cells, rows, volume, 0..kx.len(), out);
+    }
+}
+
+/// Pixels of a chunk, one after the other.
+#[inline(always)]
+fn read_cells<T: Scalar>(
+    cells: &Cells,
+    rows: Rows<'_>,
+    volume: &[Complex<T>],
+    pixels: std::ops::Range<usize>,
+    out: &mut [T],
+) {
+    for i in pixels {
+        let [fx, fy, fz] = [0, 1, 2].map(|axis: usize| T::from_f64(cells.fraction[axis][i]));
+        let sign = T::from_f64(cells.sign[i]);
+        let one = T::from_f64(1.0);
+        let weights = [(one - fy) * (one - fz), fy * (one - fz), (one - fy) * fz, fy * fz];
+        let corners = cells.corners(rows, i);
+        let mut sum = [T::default(); 4];
+        for c in 0..4 {
+            let pair = &volume[corners[c]..corners[c] + 2];
+            let values = [pair[0].re, pair[0].im, pair[1].re, pair[1].im];
+            for l in 0..4 {
+                sum[l] += values[l] * weights[c];
             }
-            out[2 * i] = sum[0] + (sum[2] - sum[0]) * fx;
-            out[2 * i + 1] = (sum[1] + (sum[3] - sum[1]) * fx) * sign;
         }
+        out[2 * i] = sum[0] + (sum[2] - sum[0]) * fx;
+        out[2 * i + 1] = (sum[1] + (sum[3] - sum[1]) * fx) * sign;
+    }
+}
+
+/// What a chunk's pixels add: data, data (mirrored where the point was), weight; one place is unused.
+#[inline(always)]
+fn scaled<T: Scalar>(
+    cells: &Cells,
+    data: &[T],
+    weight: &[T],
+    scale: [f64; 2],
+    count: usize,
+    out: &mut [[f64; 4]; CHUNK],
+) {
+    for (i, value) in out.iter_mut().enumerate().take(count) {
+        *value = [
+            data[2 * i].to_f64() * scale[0],
+            data[2 * i + 1].to_f64() * scale[0] * cells.sign[i],
+            weight[i].to_f64() * scale[1],
+            0.0,
+        ];
     }
 }
 
@@ -119,17 +155,13 @@ fn add_body<T: Scalar>(
     weight: &[T],
     scale: [f64; 2],
 ) {
-    let mut cells = Cells::new();
+    let (mut cells, mut values) = (Cells::new(), [[0.0; 4]; CHUNK]);
     let chunks = plane.kx.chunks(CHUNK).zip(plane.ky.chunks(CHUNK));
     for (((kx, ky), data), weight) in chunks.zip(data.chunks(2 * CHUNK)).zip(weight.chunks(CHUNK)) {
         cells.locate(rows.edge, &plane.columns, kx, ky);
-        for i in 0..kx.len() {
+        scaled(&cells, data, weight, scale, kx.len(), &mut values);
+        for (i, value) in values.iter().enumerate().take(kx.len()) {
             let [fx, fy, fz] = [0, 1, 2].map(|axis: usize| cells.fraction[axis][i]);
-            let value = [
-                data[2 * i].to_f64() * scale[0],
-                data[2 * i + 1].to_f64() * scale[0] * cells.sign[i],
-                weight[i].to_f64() * scale[1],
-            ];
             let along: [f64; 6] = std::array::from_fn(|l| value[l % 3] * if l < 3 { 1.0 - fx } else { fx });
             let across = [(1.0 - fy) * (1.0 - fz), fy * (1.0 - fz), (1.0 - fy) * fz, fy * fz];
             let corners = cells.corners(rows, i);
@@ -144,24 +176,28 @@ fn add_body<T: Scalar>(
     }
 }
 
-macro_rules! versions {
-    ($avx512:ident, $avx2:ident, $body:ident, ($($name:ident : $type:ty),*)) => {
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
-        fn $avx512<T: Scalar>($($name: $type),*) {
-            $body::<T>($($name),*)
-        }
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma")]
-        fn $avx2<T: Scalar>($($name: $type),*) {
-            $body::<T>($($name),*)
-        }
-    };
+/// # Safety
+/// The processor has AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn read_avx2<T: Scalar>(rows: Rows<'_>, volume: &[Complex<T>], plane: Plane<'_>, out: &mut [T]) {
+    read_body(rows, volume, plane, out);
 }
 
-versions!(read_avx512, read_avx2, read_body, (rows: Rows<'_>, volume: &[Complex<T>], plane: Plane<'_>, out: &mut [T]));
-versions!(add_avx512, add_avx2, add_body,
-    (rows: Rows<'_>, sums: &mut [Voxel], plane: Plane<'_>, data: &[T], weight: &[T], scale: [f64; 2]));
+/// # Safety
+/// As [`read_avx2`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn add_avx2<T: Scalar>(
+    rows: Rows<'_>,
+    sums: &mut [Voxel],
+    plane: Plane<'_>,
+    data: &[T],
+    weight: &[T],
+    scale: [f64; 2],
+) {
+    add_body(rows, sums, plane, data, weight, scale);
+}
 
 /// Reads the slice: `out[2 i], out[2 i + 1]` = value at pixel i, trilinear, conjugated where the point was mirrored.
 pub fn read_slice<T: Scalar>(isa: Isa, rows: Rows<'_>, volume: &[Complex<T>], plane: Plane<'_>, out: &mut [T]) {
@@ -169,7 +205,7 @@ pub fn read_slice<T: Scalar>(isa: Isa, rows: Rows<'_>, volume: &[Complex<T>], pl
     match isa {
         // SAFETY: `Isa` values exist only for sets this processor has.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { read_avx512(rows, volume, plane, out) },
+        Isa::Avx512 => unsafe { x86::read(rows, volume, plane, out) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { read_avx2(rows, volume, plane, out) },
@@ -192,12 +228,10 @@ pub fn add_slice<T: Scalar>(
     let count = plane.kx.len();
     assert!(plane.ky.len() == count && data.len() >= 2 * count && weight.len() >= count, "sizes of a slice differ");
     match isa {
-        // SAFETY: `Isa` values exist only for sets this processor has.
+        // A pair of voxels is six numbers: longer vectors gain nothing.
+        // SAFETY: `Isa` values exist only for sets this processor has; with AVX-512 it has AVX2.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { add_avx512(rows, sums, plane, data, weight, scale) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { add_avx2(rows, sums, plane, data, weight, scale) },
+        Isa::Avx512 | Isa::Avx2 => unsafe { add_avx2(rows, sums, plane, data, weight, scale) },
         _ => add_body(rows, sums, plane, data, weight, scale),
     }
 }

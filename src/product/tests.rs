@@ -122,17 +122,20 @@ pub(super) fn cpu_seconds() -> f64 {
 #[test]
 #[ignore = "prints speeds; run by hand"]
 fn speed() {
-    for npix in [160, 353, 1608] {
+    for npix in [80, 160, 353, 1608, 5000] {
         let length = padded::<f32>(2 * npix);
-        let a = values::<f32>(1, 32 * length);
-        let b = values::<f32>(2, 64 * length);
-        let columns = rows(&b, length);
+        // On cache lines, as arena memory is.
+        let whole = values::<f32>(1, 32 * length + 16);
+        let a = &whole[whole.as_ptr().align_offset(64)..][..32 * length];
+        let whole = values::<f32>(2, 64 * length + 16);
+        let b = &whole[whole.as_ptr().align_offset(64)..][..64 * length];
+        let columns = rows(b, length);
         let mut out = vec![0.0; 32 * 64];
         let repeats = 2_000_000_000 / (32 * 64 * length);
         for isa in sets().into_iter().filter(|i| *i != Isa::Portable) {
             let start = cpu_seconds();
             for _ in 0..repeats {
-                dot(isa, &a, 32, length, &columns, &mut out);
+                dot(isa, a, 32, length, &columns, &mut out);
             }
             let flops = (repeats * 2 * 32 * 64 * length) as f64;
             let dot_rate = flops / (cpu_seconds() - start) / 1e9;

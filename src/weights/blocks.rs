@@ -41,6 +41,24 @@ impl Cell for AtomicU64 {
     }
 }
 
+/// The values of up to `N` places; `rest` where there are fewer.
+#[inline(always)]
+pub fn gather<C: Cell, const N: usize>(places: &[C], rest: C::Value) -> [C::Value; N] {
+    let mut values = [rest; N];
+    for (value, place) in values.iter_mut().zip(places) {
+        *value = place.get();
+    }
+    values
+}
+
+/// Puts the leading values into the places.
+#[inline(always)]
+pub fn spread<C: Cell>(values: &[C::Value], places: &[C]) {
+    for (value, place) in values.iter().zip(places) {
+        place.put(*value);
+    }
+}
+
 /// The array of one batch. Particle p owns blocks `starts[p]..starts[p + 1]`, in ascending order of
 /// their subscripts; a subscript is the index of the coarse sample whose children the block holds.
 pub struct Blocks<'f, C> {

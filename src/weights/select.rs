@@ -1,20 +1,35 @@
 //! The smallest set of samples that holds a given share of the mass: exact, without sorting,
 //! in passes that may visit the samples in any order.
 
-/// A weight in (0, 1] as an integer: units of 2^-34. Up to 2^29 samples of weight 1 can be summed.
-/// Weights below one unit (6e-11 of the best) have no mass.
+/// A weight in [0, 1] as an integer: the nearest number of units of 2^-34. Up to 2^29 samples of weight 1 can be
+/// summed. Weights up to half a unit (3e-11 of the best) have no mass.
 #[inline(always)]
 pub fn mass(weight: f64) -> u64 {
-    (weight * UNITS) as u64
+    (weight * UNITS + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits())
 }
 
 const UNITS: f64 = (1_u64 << 34) as f64;
+/// Added to a number below 2^51 leaves it, rounded half to even, in the low bits.
+const MAGIC: f64 = 6_755_399_441_055_744.0;
 
 /// Bits resolved a pass.
 const DIGIT: u32 = 10;
 const BINS: usize = 1 << DIGIT;
-/// Bits of an f64 in (0, 1]: the sign and the exponent's top bit are zero.
-const KEY_BITS: u32 = 62;
+/// Every weight with a mass is above this.
+const SMALLEST: f64 = 1.0 / (1_u64 << 35) as f64;
+/// Bits of a key: 36 exponents, and the mantissa.
+const KEY_BITS: u32 = 58;
+
+/// The bits of a weight in [2^-35, 1], counted from those of the smallest: as ordered as the weights are.
+#[inline(always)]
+fn key(weight: f64) -> u64 {
+    weight.to_bits().wrapping_sub(SMALLEST.to_bits())
+}
+
+/// The weight of a key.
+fn weight_of(key: u64) -> f64 {
+    f64::from_bits(key + SMALLEST.to_bits())
+}
 
 /// The outcome of a selection.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,8 +44,8 @@ pub struct Selection {
     pub selected: f64,
 }
 
-/// Finds the threshold by radix descent over the bits of the weights: at most seven passes for f64
-/// weights, four for values that came from f32 (their low bits are zero).
+/// Finds the threshold by radix descent over the bits of the weights: six passes for f64 weights, three for values
+/// that came from f32 (their low bits are zero).
 pub struct Selector {
     fraction: f64,
     maximum: u64,
@@ -78,19 +93,30 @@ impl Selector {
         self.counts.fill(0);
     }
 
-    /// Shows the selector one sample of the pass. Weights are in [0, 1].
+    /// Shows the selector samples of the pass. Weights are in [0, 1].
     #[inline]
-    pub fn add(&mut self, weight: f64) {
+    pub fn show<T: Copy + Into<f64>>(&mut self, weights: &[T]) {
+        if self.first {
+            weights.iter().for_each(|w| self.add((*w).into()));
+            return;
+        }
+        // Few samples share the leading bits found so far: those of an interval.
+        let low = weight_of(self.prefix << self.bits);
+        let high = weight_of((self.prefix + 1) << self.bits);
+        let inside = |w: f64| w >= low && w < high;
+        if weights.iter().fold(false, |any, w| any | inside((*w).into())) {
+            weights.iter().map(|w| (*w).into()).filter(|w| inside(*w)).for_each(|w| self.add(w));
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, weight: f64) {
         let units = mass(weight);
         if units == 0 {
             return;
         }
-        let key = weight.to_bits();
-        if self.bits < KEY_BITS && key >> self.bits != self.prefix {
-            return;
-        }
         let digit = DIGIT.min(self.bits);
-        let bin = (key >> (self.bits - digit)) as usize & (BINS - 1);
+        let bin = (key(weight) >> (self.bits - digit)) as usize & (BINS - 1);
         self.masses[bin] += units;
         self.counts[bin] += 1;
     }
@@ -125,7 +151,7 @@ impl Selector {
         self.masses.fill(0);
         self.counts.fill(0);
         (self.bits <= self.zero_bits).then(|| Selection {
-            threshold: f64::from_bits(self.prefix << self.bits),
+            threshold: weight_of(self.prefix << self.bits),
             count: count + bin_count,
             total: self.total as f64 / UNITS,
             selected: (held + bin_mass) as f64 / UNITS,
@@ -148,7 +174,7 @@ mod tests {
         let mut selector = Selector::new();
         selector.start(fraction, maximum, bits);
         loop {
-            weights.iter().for_each(|w| selector.add(*w));
+            selector.show(weights);
             if let Some(selection) = selector.finish_pass() {
                 return selection;
             }

@@ -6,8 +6,8 @@
 use crate::error::Result;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::Comparison;
-use crate::product;
-use crate::weights::Cell;
+use crate::product::{self, Scalar as _};
+use crate::weights::{Cell, gather, spread};
 
 use super::batch::{Context, Record, Tile, Worker, product_f64, scalar};
 use super::shape::{Lane, PANEL, SearchView, TILE};
@@ -134,7 +134,13 @@ pub fn significant<T: Scalar>(
         return;
     }
     let shape = &context.shape;
-    let least = energies.iter().map(|e| product_f64(e.get())).fold(f64::INFINITY, f64::min);
+    let mut least = [T::INFINITY; PANEL];
+    for row in energies.chunks_exact(PANEL) {
+        for (least, e) in least.iter_mut().zip(gather::<_, PANEL>(row, T::INFINITY)) {
+            *least = if e < *least { e } else { *least };
+        }
+    }
+    let least = least.into_iter().map(product_f64).fold(f64::INFINITY, f64::min);
     if least == f64::INFINITY {
         record.set_aside = Some("no pose has a prior probability".to_owned());
         return;
@@ -154,22 +160,18 @@ pub fn significant<T: Scalar>(
         }
         Comparison::Likelihood => {
             selector.start(options.adaptive_fraction, options.max_significant, T::DIGITS);
-            for e in energies {
-                let exponent = least - product_f64(e.get());
-                let weight: T =
-                    if exponent > -LARGEST_EXPONENT { Scalar::exp(scalar::<T>(exponent)) } else { T::default() };
-                e.put(weight);
-                selector.add(product_f64(weight));
+            for row in energies.chunks_exact(PANEL) {
+                let mut weights: [T; PANEL] = gather(row, T::INFINITY);
+                product::weigh(context.isa, scalar(least), scalar(LARGEST_EXPONENT), &mut weights);
+                spread(&weights, row);
+                selector.show(&weights);
             }
             let selection = loop {
                 if let Some(selection) = selector.finish_pass() {
                     break selection;
                 }
-                for e in energies {
-                    let weight = product_f64(e.get());
-                    if weight > 0.0 {
-                        selector.add(weight);
-                    }
+                for row in energies.chunks_exact(PANEL) {
+                    selector.show(&gather::<_, PANEL>(row, T::default()));
                 }
             };
             record.coarse_kept = selection.count as usize;
@@ -180,7 +182,7 @@ pub fn significant<T: Scalar>(
 }
 
 /// Sets the bits of the samples at or above the threshold. Each class has `per_class` poses, in whole panels.
-fn mark<C: Cell<Value: crate::product::Scalar>>(
+fn mark<C: Cell<Value: product::Scalar>>(
     energies: &[C],
     translations: usize,
     per_class: usize,
@@ -191,9 +193,13 @@ fn mark<C: Cell<Value: crate::product::Scalar>>(
     for (panel, rows) in energies.chunks_exact(PANEL * translations).enumerate() {
         let first = panel / panels * per_class + panel % panels * PANEL;
         for (t, row) in rows.chunks_exact(PANEL).enumerate() {
-            for (i, e) in row.iter().enumerate() {
-                let weight = crate::product::Scalar::to_f64(e.get());
-                if weight > 0.0 && weight >= threshold {
+            let weights = gather::<_, PANEL>(row, C::Value::default());
+            let kept = |w: &C::Value| w.to_f64() > 0.0 && w.to_f64() >= threshold;
+            if !weights.iter().fold(false, |any, w| any | kept(w)) {
+                continue;
+            }
+            for (i, weight) in weights.iter().enumerate() {
+                if kept(weight) {
                     let sample = (first + i) * translations + t;
                     bits[sample / 64] |= 1 << (sample % 64);
                 }

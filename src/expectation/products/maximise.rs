@@ -164,10 +164,10 @@ fn tile_weights<T: Scalar>(
         product::combine(isa, masses, squares.rows(), 1, real, lane.means);
         let power = &inputs.power[p * real..][..real];
         let own = &mut lane.own[p * shape.shells..][..shape.shells];
-        product::range_sums(isa, lane.means, power, context.shell_ranges, 1, lane.shell_sums);
+        product::products(isa, &lane.means[..real], power, &mut lane.part[..real]);
+        product::range_sums(isa, lane.part, context.shell_ranges, 1, lane.shell_sums);
         for (shell, sum) in lane.shell_sums.iter().copied().enumerate().take(context.used_shells) {
-            let units = (sum * SHELL_UNITS).round_ties_even() as i64;
-            own[shell] = own[shell].wrapping_add(units);
+            own[shell] = own[shell].wrapping_add(units(sum));
             if inputs.resolved[class * shape.shells + shell] {
                 lane.resolved[*p][1] += scale_units(context, sum, shell);
             }
@@ -198,10 +198,19 @@ fn tile_residuals<T: Scalar>(
         let image = inputs.masked.get(context, &pairs[*at], scratch);
         let mean = &lane.means[column * row..][..row];
         let p = pairs[*at][1] as usize;
+        if column == 0 || pairs[chosen[column - 1]][1] as usize != p {
+            product::products(isa, mean, image, &mut lane.part[..row]);
+        } else {
+            product::add_products(isa, mean, image, &mut lane.part[..row]);
+        }
+        if chosen.get(column + 1).is_some_and(|next| pairs[*next][1] as usize == p) {
+            continue;
+        }
+        // The last column of this particle.
         let cross = &mut lane.cross[p * shape.shells..][..shape.shells];
-        product::range_sums(isa, mean, image, context.shell_ranges, 2, lane.shell_sums);
+        product::range_sums(isa, lane.part, context.shell_ranges, 2, lane.shell_sums);
         for (shell, sum) in lane.shell_sums.iter().copied().enumerate().take(context.used_shells) {
-            cross[shell] = cross[shell].wrapping_add((sum * SHELL_UNITS).round_ties_even() as i64);
+            cross[shell] = cross[shell].wrapping_add(units(sum));
             if inputs.resolved[class * shape.shells + shell] {
                 lane.resolved[p][0] += scale_units(context, sum, shell);
             }
@@ -209,11 +218,16 @@ fn tile_residuals<T: Scalar>(
     }
 }
 
+/// A sum in units of 2^-24, rounded.
+fn units(sum: f64) -> i64 {
+    (sum * SHELL_UNITS + 0.5_f64.copysign(sum)) as i64
+}
+
 /// The same sum without its noise weight, for the scale correction, relative to the strongest noise weight.
 fn scale_units<T: Scalar>(context: &Context<'_, T>, sum: f64, shell: usize) -> i64 {
     let v = context.group.inverse_sigma2[shell];
     let strongest = context.group.strongest_weight;
-    if v > 0.0 { (sum * (strongest / v) * SHELL_UNITS).round_ties_even() as i64 } else { 0 }
+    if v > 0.0 { units(sum * (strongest / v)) } else { 0 }
 }
 
 /// Adds the phases of the translation children and scatters the slices of all child orientations.
