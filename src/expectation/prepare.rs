@@ -81,12 +81,14 @@ impl Workspace {
 /// Smallest scale of a micrograph group that is used, and the largest that is believed.
 const SCALE_LIMITS: [f64; 2] = [0.001, 10_000.0];
 
-/// Prepares the particle with index `particle` of the data set, whose image is `pixels`.
+/// Prepares the particle with index `particle` of the data set, whose image is `pixels`. A `replacement` takes the
+/// place of the image in the reconstruction.
 pub fn prepare(
     task: &Task<'_>,
     group: &Group,
     particle: u32,
     pixels: &[f32],
+    replacement: Option<&[f32]>,
     work: &mut Workspace,
     out: &mut Prepared,
 ) -> Result<()> {
@@ -94,21 +96,21 @@ pub fn prepare(
     let before: &Assignment = &task.assignments[particle as usize];
     let n = group.box_pixels;
     let gain = if task.options.norm_correction { task.model.average_norm / before.norm_correction } else { 1.0 };
-    for (value, pixel) in work.image.iter_mut().zip(pixels) {
-        *value = gain * f64::from(*pixel);
-    }
     let exact = group.pixels(before.offset_angstrom);
     let offset = exact.map(units::round_half_away);
-    shift::shift_whole_pixels(&work.image, n, offset[0], offset[1], &mut work.shifted);
     // RELION searches around whole pixels, and keeps the fraction where nothing is searched.
     let around_whole = task.options.parity && !matches!(task.search, Search::OwnPose);
     out.offset_pixels = if around_whole { offset.map(|o| o as f64) } else { exact };
     let rest: [f64; 2] = std::array::from_fn(|a| out.offset_pixels[a] - offset[a] as f64);
     shift::phase_factors(&group.kx, &group.ky, rest[0], rest[1], n, &mut work.phases);
 
+    place(replacement.unwrap_or(pixels), gain, n, offset, work);
     forward(group, work);
     out.unmasked_dc = pick(group, &work.half, &work.phases, &mut out.unmasked);
 
+    if replacement.is_some() {
+        place(pixels, gain, n, offset, work);
+    }
     if task.options.zero_mask {
         group.mask.fill_with_mean(&mut work.shifted);
     } else {
@@ -156,6 +158,14 @@ fn fill_ctf(task: &Task<'_>, group: &Group, record: &Particle, work: &mut Worksp
     out.ctf.extend(group.in_window.iter().map(|i| work.ctf[*i as usize] * out.group_scale));
     out.ctf_dc = work.ctf[group.window.dc()] * out.group_scale;
     Ok(())
+}
+
+/// The image times `gain`, shifted by whole pixels.
+fn place(pixels: &[f32], gain: f64, n: usize, offset: [i64; 2], work: &mut Workspace) {
+    for (value, pixel) in work.image.iter_mut().zip(pixels) {
+        *value = gain * f64::from(*pixel);
+    }
+    shift::shift_whole_pixels(&work.image, n, offset[0], offset[1], &mut work.shifted);
 }
 
 /// Transform of the shifted image, corrected for its detector.

@@ -3,6 +3,7 @@
 
 use num_complex::Complex;
 
+use crate::dataset::ImageName;
 use crate::error::Result;
 use crate::imaging::Geometry;
 use crate::imaging::Projector;
@@ -16,8 +17,8 @@ use super::prepare::{self, Prepared, Workspace};
 use super::prior::OffsetPrior;
 use super::task::{Comparison, Outcome, Task};
 
-/// Reads the image of a particle (index into the data set) into a buffer of its box.
-pub type ReadImage<'a> = dyn Fn(u32, &mut [f32]) -> Result<()> + 'a;
+/// Reads an image into a buffer of its box.
+pub type ReadImage<'a> = dyn Fn(ImageName, &mut [f32]) -> Result<()> + 'a;
 
 /// One pose of one class that is tried.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +58,14 @@ pub fn expect(task: &Task<'_>, read: &ReadImage<'_>) -> Result<Outcome> {
         let group = &groups[record.optics as usize];
         let mut work = Workspace::new(group);
         let mut pixels = vec![0.0; group.box_pixels * group.box_pixels];
-        read(index, &mut pixels)?;
-        prepare::prepare(task, group, index, &pixels, &mut work, &mut prepared)?;
+        read(record.image, &mut pixels)?;
+        let mut replacement = None;
+        if let Some(image) = record.reconstruct_image.filter(|_| task.reconstruct_images) {
+            let mut pixels = pixels.clone();
+            read(image, &mut pixels)?;
+            replacement = Some(pixels);
+        }
+        prepare::prepare(task, group, index, &pixels, replacement.as_deref(), &mut work, &mut prepared)?;
         let offsets = OffsetPrior::new(task, group, index, prepared.offset_pixels);
         let search = Search { task, group, projectors: &projectors, particle: &prepared, offsets };
         let (assignment, kept) = search.run(index, position, &mut sums)?;

@@ -64,6 +64,11 @@ pub struct Task<'a> {
     pub current_size: usize,
     /// Window of the coarse pass; at most `current_size`.
     pub coarse_size: usize,
+    /// The last iteration: images of rlnReconstructImageName replace those of the particles in the sums of the map.
+    pub reconstruct_images: bool,
+    /// Usual spread of the pixels per optics group, for particles and for what replaces them; an image that spreads
+    /// far more widely ends the run. Empty: not checked.
+    pub usual_spread: [&'a [f64]; 2],
     /// Iteration 1 of a classification from one reference: the only class a particle may see (0-based).
     pub only_class: Option<&'a [u32]>,
     pub iteration: u32,

@@ -12,7 +12,8 @@ use crate::imaging::Geometry;
 use crate::maximisation::reconstruct;
 use crate::plan::JobKind;
 use crate::plan::Plan;
-use crate::product::Isa;
+
+use super::inputs::Inputs;
 
 /// Memory for coarse energies, fine weights and kept columns when nothing else is said.
 const ENERGY_BYTES: usize = 32 << 20;
@@ -72,10 +73,10 @@ impl Beside {
 }
 
 /// The engine's settings without a cap on memory.
-pub fn config(plan: &Plan, isa: Isa) -> Config {
+pub fn config(plan: &Plan, inputs: &Inputs) -> Config {
     let threads = plan.thread_count();
     Config {
-        isa,
+        isa: inputs.isa,
         threads,
         block_particles: plan.block_particles,
         blocks_per_batch: plan.blocks_per_batch.unwrap_or(BLOCKS_PER_BATCH),
@@ -83,6 +84,7 @@ pub fn config(plan: &Plan, isa: Isa) -> Config {
         energy_bytes: ENERGY_BYTES,
         weight_bytes: WEIGHT_BYTES,
         column_bytes: COLUMN_BYTES,
+        pixel_bytes: inputs.pixel_bytes(),
     }
 }
 

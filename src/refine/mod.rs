@@ -11,6 +11,7 @@ mod inputs;
 mod maximise;
 mod memory;
 pub mod plan;
+mod spread;
 mod start;
 mod step;
 
@@ -66,7 +67,8 @@ fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> 
     for sentence in inputs.not_applied() {
         files.warn(&sentence)?;
     }
-    let images = Images::open(&inputs.dataset)?;
+    let images = Images::new(&inputs.dataset, &inputs.headers);
+    let mut usual_spread = Vec::new();
     let job = Job { plan, inputs: &inputs, images: &images };
     let mut state = match checkpoint::load_latest(run_dir.root())? {
         Some(loaded) => {
@@ -79,16 +81,17 @@ fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> 
         }
         None => {
             files.started(&inputs, None)?;
-            let (state, warnings) = start::state(plan, &inputs, &images)?;
-            for warning in warnings {
+            let start = start::start(plan, &inputs, &images)?;
+            for warning in start.warnings {
                 files.warn(&warning)?;
             }
-            let orientations = grid::orientations(plan, &inputs, &state)?;
-            files.iteration(&inputs, &state, &orientations, 0)?;
-            state
+            let orientations = grid::orientations(plan, &inputs, &start.state)?;
+            files.iteration(&inputs, &start.state, &orientations, 0)?;
+            usual_spread = start.usual_spread;
+            start.state
         }
     };
-    let mut engine = Engine::new(plan, &inputs);
+    let mut engine = Engine::new(plan, &inputs, usual_spread);
     while !is_finished(plan, &state) {
         if run_dir.abort_request().exists() {
             files.finished(&state, true)?;

@@ -176,6 +176,8 @@ fn step(plan: &Plan, inputs: &Inputs, state: &mut State, name: &'static str, las
         comparison: Comparison::Likelihood,
         current_size: state.sizes.current_size,
         coarse_size: state.sizes.coarse_size,
+        reconstruct_images: last && inputs.has_reconstruct_images(),
+        usual_spread: [&[]; 2],
         only_class: None,
         iteration: state.iteration,
     };
@@ -189,7 +191,7 @@ fn count<T: Scalar>(plan: &Plan, inputs: &Inputs, task: &Task<'_>, name: &'stati
     let particles = inputs.dataset.particles.len();
     let geometry = Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
     let beside = Beside::new(plan, &geometry, particles, last || task.current_size == task.box_pixels());
-    let (config, layout) = memory::fit::<T>(task, plan, &memory::config(plan, inputs.isa), &beside)?;
+    let (config, layout) = memory::fit::<T>(task, plan, &memory::config(plan, inputs), &beside)?;
     let per_class = if task.search.is_listed() { task.longest_list } else { task.orientations.count() };
     let poses = per_class * task.model.classes.len();
     let half_plane = |size: usize| std::f64::consts::PI / 8.0 * (size * size) as f64;

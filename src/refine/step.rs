@@ -23,6 +23,7 @@ use super::Job;
 use super::inputs::Inputs;
 use super::memory;
 use super::memory::Beside;
+use super::spread;
 
 /// What is searched in an iteration.
 pub struct Grid<'a> {
@@ -37,6 +38,8 @@ pub struct Engine {
     config: Config,
     precision: Precision,
     arena: Option<Arena>,
+    /// Usual spread of pixels per optics group, where it is known.
+    usual_spread: [Vec<f64>; 2],
     half_members: Vec<Vec<u32>>,
 }
 
@@ -49,9 +52,15 @@ pub struct Memory {
 }
 
 impl Engine {
-    pub fn new(plan: &Plan, inputs: &Inputs) -> Self {
-        let config = memory::config(plan, inputs.isa);
-        Self { config, precision: plan.precision, arena: None, half_members: Vec::new() }
+    /// `usual_spread` of the particles' images per optics group is empty in a run that goes on: all were checked.
+    pub fn new(plan: &Plan, inputs: &Inputs, usual_spread: Vec<f64>) -> Self {
+        Self {
+            config: memory::config(plan, inputs),
+            precision: plan.precision,
+            arena: None,
+            usual_spread: [usual_spread, Vec::new()],
+            half_members: Vec::new(),
+        }
     }
 
     /// Runs the step for every half.
@@ -96,6 +105,12 @@ impl Engine {
             list.len()
         };
         let longest_list = if grid.search.is_listed() { members.iter().map(length).max().unwrap_or(1) } else { 0 };
+        let reconstruct_images = state.convergence.has_converged && job.inputs.has_reconstruct_images();
+        if reconstruct_images && self.usual_spread[1].is_empty() {
+            self.usual_spread[1] = spread::of_reconstruct_images(job)?;
+        }
+        // The task borrows them beside the engine.
+        let usual_spread = self.usual_spread.clone();
         let task = Task {
             dataset: &job.inputs.dataset,
             particles: members,
@@ -109,6 +124,8 @@ impl Engine {
             comparison: grid.comparison,
             current_size: state.sizes.current_size,
             coarse_size: state.sizes.coarse_size,
+            reconstruct_images,
+            usual_spread: [&usual_spread[0], &usual_spread[1]],
             only_class: only_class.as_deref(),
             iteration: state.iteration,
         };
@@ -134,8 +151,7 @@ impl Engine {
                 place.insert(Arena::reserve(needed)?)
             }
         };
-        let read = |particle: u32, out: &mut [f32]| job.images.read(particle, out);
-        arena.run(|frame| products::expect::<T>(task, &read, &config, frame))
+        arena.run(|frame| products::expect::<T>(task, job.images, &config, frame))
     }
 
     /// Moves what the step found out into the state.

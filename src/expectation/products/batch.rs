@@ -104,7 +104,8 @@ pub struct Worker<'f, T> {
     pub number: usize,
     pub workspace: Workspace,
     pub prepared: Prepared,
-    pub pixels: Vec<f32>,
+    /// The particle's image, and the one that replaces it in the reconstruction.
+    pub pixels: Vec<Vec<f32>>,
     pub selector: Selector,
     pub near: Vec<(u32, f64)>,
     pub matrices: Vec<Matrix3>,
@@ -117,7 +118,7 @@ impl<'f, T: Scalar> Worker<'f, T> {
             number,
             workspace: Workspace::new(group),
             prepared: Prepared::default(),
-            pixels: vec![0.0; group.box_pixels * group.box_pixels],
+            pixels: vec![vec![0.0; group.box_pixels * group.box_pixels]; shape.images],
             selector: Selector::new(),
             near: Vec::with_capacity(shape.poses.min(4096)),
             matrices: Vec::with_capacity(shape.turns.max(PANEL)),

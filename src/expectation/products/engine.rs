@@ -10,6 +10,7 @@ use crate::arena::Kind;
 use crate::arena::Layout;
 use crate::error::Result;
 use crate::expectation::group::Group;
+use crate::expectation::images::ImageSource;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::Outcome;
 use crate::expectation::task::Task;
@@ -19,6 +20,7 @@ use crate::imaging::shift;
 use crate::product::Isa;
 use crate::product::Voxel;
 
+use super::ahead;
 use super::batch::Context;
 use super::batch::Record;
 use super::batch::Worker;
@@ -44,6 +46,8 @@ pub struct Config {
     pub energy_bytes: usize,
     pub weight_bytes: usize,
     pub column_bytes: usize,
+    /// Bytes of a pixel in the files, at most.
+    pub pixel_bytes: usize,
 }
 
 impl Config {
@@ -66,6 +70,8 @@ impl Config {
             blocks: 0,
             columns: 0,
             local: task.search.is_listed(),
+            images: if task.reconstruct_images { 2 } else { 1 },
+            image_bytes: group.box_pixels * group.box_pixels * self.pixel_bytes,
         };
         let every = shape.particles * shape.translations;
         let energies = shape.samples() * size_of::<T>();
@@ -79,9 +85,6 @@ impl Config {
         shape
     }
 }
-
-/// Reads images of particles (indices into the data set), one after the other, into boxes of their optics group.
-pub type ReadImages<'a> = dyn Fn(u32, &mut [f32]) -> Result<()> + Sync + 'a;
 
 /// Where everything of a step would lie: the allocations of [`expect`] over a counting arena.
 pub fn layout<T: Scalar>(task: &Task<'_>, config: &Config) -> Result<Layout> {
@@ -104,6 +107,7 @@ pub fn layout<T: Scalar>(task: &Task<'_>, config: &Config) -> Result<Layout> {
                 let shape = config.shape::<T>(task, &group, members);
                 frame.child(Kind::Iteration, |frame| -> Result<()> {
                     shape::tables::<T>(frame, &shape)?;
+                    shape::image_buffers(frame, &shape)?;
                     frame.child(Kind::Batch, |frame| {
                         shape::buffers::<T>(frame, &shape)?;
                         frame.lanes(Kind::Tile, config.threads, shape::lane_bytes::<T>(&shape)?, |lanes| {
@@ -121,16 +125,16 @@ pub fn layout<T: Scalar>(task: &Task<'_>, config: &Config) -> Result<Layout> {
 /// Runs the step in the memory of `frame`.
 pub fn expect<T: Scalar>(
     task: &Task<'_>,
-    read: &ReadImages<'_>,
+    source: &dyn ImageSource,
     config: &Config,
     frame: &mut Frame<'_>,
 ) -> Result<Outcome> {
-    frame.child(Kind::Iteration, |frame| iteration::<T>(task, read, config, frame))
+    frame.child(Kind::Iteration, |frame| iteration::<T>(task, source, config, frame))
 }
 
 fn iteration<T: Scalar>(
     task: &Task<'_>,
-    read: &ReadImages<'_>,
+    source: &dyn ImageSource,
     config: &Config,
     frame: &mut Frame<'_>,
 ) -> Result<Outcome> {
@@ -169,7 +173,7 @@ fn iteration<T: Scalar>(
             frame.child(Kind::Iteration, |frame| {
                 run_group::<T>(
                     task,
-                    read,
+                    source,
                     config,
                     frame,
                     geometry,
@@ -210,7 +214,7 @@ fn limits(task: &Task<'_>, groups: &[Group], reference_power: &[Vec<f64>]) -> Li
 
 fn run_group<T: Scalar>(
     task: &Task<'_>,
-    read: &ReadImages<'_>,
+    source: &dyn ImageSource,
     config: &Config,
     frame: &mut Frame<'_>,
     geometry: &Geometry,
@@ -223,6 +227,7 @@ fn run_group<T: Scalar>(
 ) -> Result<()> {
     let shape = config.shape::<T>(task, group, members.len());
     let tables = shape::tables::<T>(frame, &shape)?;
+    let images = shape::image_buffers(frame, &shape)?;
     fill_tables(task, group, &shape, tables.kx, tables.ky, tables.phases, tables.step_phases, tables.log_directions);
     let shell_ranges: Vec<std::ops::Range<usize>> = (0..shape.shells)
         .map(|s| {
@@ -266,11 +271,11 @@ fn run_group<T: Scalar>(
             for (number, mut lane) in frames.into_iter().enumerate() {
                 workers.push(Worker::new(&mut lane, number, group, &shape)?);
             }
-            for members in members.chunks(shape.particles) {
+            ahead::each_batch(source, task.dataset, &shape, members, images, |members, images| {
                 let records = &mut records[..members.len()];
                 run::run_batch(
                     &context,
-                    read,
+                    images,
                     limits,
                     volumes,
                     members,
@@ -281,8 +286,8 @@ fn run_group<T: Scalar>(
                     tables.mass,
                 )?;
                 totals.add(task, &context, records);
-            }
-            Ok(())
+                Ok(())
+            })
         })?
     })?;
     totals.add_directions(tables.mass, &shape);

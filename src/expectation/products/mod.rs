@@ -5,6 +5,7 @@
 //! integers are added. Results therefore do not depend on the number of threads, on the number of blocks in a
 //! batch, or on how much memory the weights have.
 
+mod ahead;
 mod batch;
 mod coarse;
 mod engine;

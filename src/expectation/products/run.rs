@@ -7,12 +7,12 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::scalar::Scalar;
 
+use super::ahead::Batch;
 use super::batch::Context;
 use super::batch::Record;
 use super::batch::Worker;
 use super::batch::scalar;
 use super::coarse;
-use super::engine::ReadImages;
 use super::fine;
 use super::load;
 use super::load::Limits;
@@ -28,7 +28,7 @@ use super::sweeps;
 /// All phases of one batch.
 pub fn run_batch<T: Scalar>(
     context: &Context<'_, T>,
-    read: &ReadImages<'_>,
+    images: Batch<'_>,
     limits: Limits,
     volumes: &Volumes<'_, '_>,
     members: &[(usize, u32)],
@@ -59,7 +59,6 @@ pub fn run_batch<T: Scalar>(
             let mut place = places[p].lock().map_err(|_| Error::internal("a worker died"))?;
             let (record, rows) = &mut *place;
             record.start(index, position, shape);
-            read(index, &mut worker.pixels)?;
             let rows = ParticleRows {
                 masked: &mut *rows.masked,
                 unmasked: &mut *rows.unmasked,
@@ -67,7 +66,7 @@ pub fn run_batch<T: Scalar>(
                 weight: &mut *rows.weight,
                 log_offsets: &mut *rows.log_offsets,
             };
-            load::load(context, limits, record, worker, rows)
+            load::load(context, limits, images, p, record, worker, rows)
         })?;
     }
     // 2: coarse samples.

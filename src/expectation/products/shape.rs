@@ -7,6 +7,7 @@ use num_complex::Complex;
 use crate::arena::Frame;
 use crate::error::Result;
 use crate::expectation::scalar::Scalar;
+use crate::formats::mrc;
 use crate::product::{self, Voxel};
 use crate::weights::BLOCK;
 
@@ -41,6 +42,10 @@ pub struct Shape {
     pub columns: usize,
     /// Local searches: every particle has its own list of poses.
     pub local: bool,
+    /// Images read for a particle: one, or two with another for the reconstruction.
+    pub images: usize,
+    /// Bytes of an image as it is read.
+    pub image_bytes: usize,
 }
 
 impl Shape {
@@ -125,6 +130,20 @@ pub fn tables<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Tab
         step_phases: frame.zeroed("step phases", shape.steps * shape.row::<T>())?,
         log_directions: frame.alloc("direction priors", shape.classes * shape.directions)?,
         mass: frame.zeroed("direction mass", shape.classes * shape.directions)?,
+    })
+}
+
+/// Buffers of the reader of images: two batches, and what one request brings.
+pub struct ImageBuffers<'f> {
+    pub images: [&'f mut [u8]; 2],
+    pub request: &'f mut [u8],
+}
+
+pub fn image_buffers<'f>(frame: &mut Frame<'f>, shape: &Shape) -> Result<ImageBuffers<'f>> {
+    let batch = shape.particles * shape.images * shape.image_bytes;
+    Ok(ImageBuffers {
+        images: [frame.alloc("images of a batch", batch)?, frame.alloc("images of the next batch", batch)?],
+        request: frame.alloc("images of a request", mrc::REQUEST_BYTES.min(batch).max(shape.image_bytes))?,
     })
 }
 

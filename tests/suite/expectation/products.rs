@@ -20,6 +20,7 @@ pub const CONFIG: Config = Config {
     energy_bytes: 32 << 20,
     weight_bytes: 64 << 20,
     column_bytes: 16 << 20,
+    pixel_bytes: 4,
 };
 
 fn config() -> Config {
@@ -44,7 +45,7 @@ fn run<T: Scalar>(scene: &Scene, v: &Variant, config: &Config) -> Outcome {
     with_local(scene, v, |local| {
         let task = scene.task(v, local);
         let mut arena = Arena::reserve(1 << 30).unwrap();
-        arena.run(|frame| products::expect::<T>(&task, &|p, out| scene.read(p, out), config, frame)).unwrap()
+        arena.run(|frame| products::expect::<T>(&task, scene, config, frame)).unwrap()
     })
 }
 
@@ -246,7 +247,7 @@ fn the_layout_is_known_before_the_run() {
                 let counted = products::layout::<f32>(&task, &config).unwrap();
                 // Not a byte more than planned is needed.
                 let mut arena = Arena::reserve(counted.peak).unwrap();
-                arena.run(|f| products::expect::<f32>(&task, &|p, out| scene.read(p, out), &config, f)).unwrap();
+                arena.run(|f| products::expect::<f32>(&task, &scene, &config, f)).unwrap();
                 assert!(counted.rows.len() > 30, "{}: {} allocations", v.folder, counted.rows.len());
                 assert_eq!(arena.layout(), counted, "{}", v.folder);
             });

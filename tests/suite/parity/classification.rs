@@ -123,9 +123,8 @@ fn three_iterations_of_the_plain_step() {
 fn three_iterations_of_the_product_engine() {
     let expect = |scene: &Scene, task: &Task<'_>| {
         let mut arena = Arena::reserve(1 << 30).expect("an arena");
-        let read = |p: u32, out: &mut [f32]| scene.read(p, out);
         let config = Config { isa: Isa::detect(), threads: 2, ..CONFIG };
-        arena.run(|frame| products::expect::<f64>(task, &read, &config, frame)).expect("an outcome")
+        arena.run(|frame| products::expect::<f64>(task, scene, &config, frame)).expect("an outcome")
     };
     // The engine's log-likelihood has another constant than RELION's.
     check(expect, &limits(f64::INFINITY));
