@@ -1,4 +1,5 @@
 //! The plain expectation step against RELION's numbers, and the product engine against the plain step.
 
 pub mod golden;
+mod precision;
 pub mod products;

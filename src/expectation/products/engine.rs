@@ -1,5 +1,6 @@
 //! The loop over optics groups and batches.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use num_complex::Complex;
@@ -31,6 +32,7 @@ use super::result::Totals;
 use super::run;
 use super::shape;
 use super::shape::Shape;
+use super::shape::Tables;
 
 /// How the engine works; nothing here changes a result except `block_particles` and the scalar.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,13 +144,7 @@ fn iteration<T: Scalar>(
     let classes = task.model.classes.len();
     let shape::Volumes { mut references, sums } =
         shape::volumes::<T>(frame, classes, config.sum_copies, geometry.rows.len())?;
-    let mut reference_power = Vec::with_capacity(classes);
-    for (class, reference) in task.model.classes.iter().zip(&mut references) {
-        reference_power.push(frame.child(Kind::Tile, |tile| -> Result<Vec<f64>> {
-            let work = tile.alloc::<Complex<T>>("projector work", projector::work_len(geometry))?;
-            Ok(projector::build_into(&class.map.data, geometry, reference, work))
-        })?);
-    }
+    let reference_power = build_references(frame, task, geometry, &mut references)?;
     let references: Vec<&[Complex<T>]> = references.iter().map(|r| &**r).collect();
     let sums: Vec<Mutex<&mut [Voxel]>> = sums.into_iter().map(Mutex::new).collect();
     let groups: Vec<Group> = (0..task.dataset.optics.len()).map(|optics| Group::new(task, geometry, optics)).collect();
@@ -190,6 +186,23 @@ fn iteration<T: Scalar>(
     totals.finish(task, geometry, &groups, sums, config.sum_copies, scale, reference_power)
 }
 
+/// Fills the classes' oversampled transforms and returns their power spectra.
+pub fn build_references<T: Scalar>(
+    frame: &mut Frame<'_>,
+    task: &Task<'_>,
+    geometry: &Geometry,
+    references: &mut [&mut [Complex<T>]],
+) -> Result<Vec<Vec<f64>>> {
+    let classes = task.model.classes.iter().zip(references);
+    let power = classes.map(|(class, reference)| {
+        frame.child(Kind::Tile, |tile| -> Result<Vec<f64>> {
+            let work = tile.alloc::<Complex<T>>("projector work", projector::work_len(geometry))?;
+            Ok(projector::build_into(&class.map.data, geometry, reference, work))
+        })
+    });
+    power.collect()
+}
+
 /// Coefficients beyond 4096 times the expected size belong to broken images.
 const STRONGEST: f64 = 4096.0;
 
@@ -226,31 +239,11 @@ fn run_group<T: Scalar>(
     totals: &mut Totals,
 ) -> Result<()> {
     let shape = config.shape::<T>(task, group, members.len());
-    let tables = shape::tables::<T>(frame, &shape)?;
+    let mut tables = shape::tables::<T>(frame, &shape)?;
+    fill_tables(task, group, &shape, &mut tables);
     let images = shape::image_buffers(frame, &shape)?;
-    fill_tables(task, group, &shape, tables.kx, tables.ky, tables.phases, tables.step_phases, tables.log_directions);
-    let shell_ranges: Vec<std::ops::Range<usize>> = (0..shape.shells)
-        .map(|s| {
-            let start = group.shell.partition_point(|v| usize::from(*v) < s);
-            start..group.shell.partition_point(|v| usize::from(*v) <= s)
-        })
-        .collect();
-    let context = Context {
-        task,
-        group,
-        geometry,
-        shape,
-        isa: config.isa,
-        block_particles: config.block_particles,
-        references,
-        kx: tables.kx,
-        ky: tables.ky,
-        phases: tables.phases,
-        step_phases: tables.step_phases,
-        log_directions: tables.log_directions,
-        shell_ranges: &shell_ranges,
-        used_shells: shell_ranges.iter().rposition(|r| !r.is_empty()).map_or(0, |s| s + 1),
-    };
+    let shell_ranges = shell_ranges(group);
+    let context = context(task, config, geometry, group, shape, references, &tables, &shell_ranges);
     let resolved: Vec<bool> = task
         .model
         .classes
@@ -294,16 +287,47 @@ fn run_group<T: Scalar>(
     Ok(())
 }
 
-fn fill_tables<T: Scalar>(
-    task: &Task<'_>,
-    group: &Group,
-    shape: &Shape,
-    kx: &mut [f64],
-    ky: &mut [f64],
-    phases: &mut [T],
-    step_phases: &mut [T],
-    log_directions: &mut [T],
-) {
+/// First and one-past-last pixel of every shell of the group's images.
+pub fn shell_ranges(group: &Group) -> Vec<Range<usize>> {
+    (0..=group.box_pixels / 2)
+        .map(|s| {
+            let start = group.shell.partition_point(|v| usize::from(*v) < s);
+            start..group.shell.partition_point(|v| usize::from(*v) <= s)
+        })
+        .collect()
+}
+
+/// What the phases of a batch share.
+pub fn context<'a, T: Scalar>(
+    task: &'a Task<'a>,
+    config: &Config,
+    geometry: &'a Geometry,
+    group: &'a Group,
+    shape: Shape,
+    references: &'a [&'a [Complex<T>]],
+    tables: &'a Tables<'_, T>,
+    shell_ranges: &'a [Range<usize>],
+) -> Context<'a, T> {
+    Context {
+        task,
+        group,
+        geometry,
+        shape,
+        isa: config.isa,
+        block_particles: config.block_particles,
+        references,
+        kx: tables.kx,
+        ky: tables.ky,
+        phases: tables.phases,
+        step_phases: tables.step_phases,
+        log_directions: tables.log_directions,
+        shell_ranges,
+        used_shells: shell_ranges.iter().rposition(|r| !r.is_empty()).map_or(0, |s| s + 1),
+    }
+}
+
+pub fn fill_tables<T: Scalar>(task: &Task<'_>, group: &Group, shape: &Shape, tables: &mut Tables<'_, T>) {
+    let Tables { kx, ky, phases, step_phases, log_directions, .. } = tables;
     for i in 0..group.count() {
         (kx[i], ky[i]) = (f64::from(group.kx[i]), f64::from(group.ky[i]));
     }

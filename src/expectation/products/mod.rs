@@ -19,6 +19,10 @@ mod result;
 mod run;
 mod shape;
 mod sweeps;
+mod terms;
 
 pub use engine::{Config, expect, layout};
 pub use shape::Shape;
+pub use terms::Pass;
+pub use terms::Terms;
+pub use terms::terms;
