@@ -12,5 +12,5 @@ mod sums;
 mod task;
 
 pub use scalar::Scalar;
-pub use sums::{ClassSums, Sums};
+pub use sums::{SumVoxel, Sums};
 pub use task::{Comparison, Options, Outcome, Task};

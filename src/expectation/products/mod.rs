@@ -19,5 +19,5 @@ mod run;
 mod shape;
 mod sweeps;
 
-pub use engine::{Config, expect, layout};
-pub use shape::Shape;
+pub use engine::{Config, count, expect, layout};
+pub use shape::{Shape, projector_work, sums};
