@@ -14,5 +14,5 @@ mod task;
 
 pub use images::ImageSource;
 pub use scalar::Scalar;
-pub use sums::{ClassSums, Sums};
+pub use sums::{SumVoxel, Sums};
 pub use task::{Comparison, Options, Outcome, Task};

@@ -3,6 +3,7 @@
 use crate::dataset::Assignment;
 use crate::dataset::Dataset;
 use crate::imaging::CtfOptions;
+use crate::imaging::Geometry;
 use crate::imaging::mtf::Mtf;
 use crate::model::ClassModel;
 use crate::model::HalfModel;
@@ -79,6 +80,10 @@ impl Task<'_> {
         self.model.classes[0].map.box_pixels
     }
 
+    pub fn geometry(&self) -> Geometry {
+        Geometry::new(self.box_pixels(), self.options.padding, self.current_size)
+    }
+
     pub fn pixel_size_angstrom(&self) -> f64 {
         self.model.classes[0].map.pixel_size_angstrom
     }
@@ -90,7 +95,7 @@ impl Task<'_> {
     }
 }
 
-/// What an expectation step found out.
+/// What an expectation step found out, beside the volumes.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub sums: super::Sums,

@@ -158,7 +158,16 @@ impl<'a> Files<'a> {
         for (half, map) in finale.unfiltered.iter().enumerate() {
             outputs::write_unfiltered_map(&self.names, Moment::Final, half + 1, 1, map)?;
         }
-        let joined = State { halves: vec![state.halves[0].clone()], ..state.clone() };
+        // Not `..state.clone()`: that would copy the maps of both halves.
+        let joined = State {
+            iteration: state.iteration,
+            halves: vec![state.halves[0].clone()],
+            assignments: state.assignments.clone(),
+            half_of: state.half_of.clone(),
+            sampling: state.sampling,
+            sizes: state.sizes,
+            convergence: state.convergence,
+        };
         self.write(inputs, &Snapshot { state: &joined, moment: Moment::Final, used_size }, grid)
     }
 
@@ -254,6 +263,8 @@ impl<'a> Files<'a> {
             weights: memory.weights,
             arena_peak_bytes: memory.peak,
             arena_reserved_bytes: memory.reserved,
+            planned_bytes: memory.planned,
+            resident_peak_bytes: resident_peak_bytes(),
             phase_seconds: self.phases.clone(),
             wall_seconds: self.iteration_begin.elapsed().as_secs_f64(),
             cpu_seconds: cpu_seconds() - self.iteration_cpu,
@@ -269,6 +280,7 @@ impl<'a> Files<'a> {
             resolution_angstrom: 1.0 / state.sizes.current_resolution_per_angstrom,
             wall_seconds: self.begin.elapsed().as_secs_f64(),
             cpu_seconds: cpu_seconds() - self.begin_cpu,
+            resident_peak_bytes: resident_peak_bytes(),
         })
     }
 }
@@ -288,4 +300,11 @@ fn cpu_seconds() -> f64 {
     let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 * 1e-6;
     nix::sys::resource::getrusage(UsageWho::RUSAGE_SELF)
         .map_or(0.0, |usage| seconds(usage.user_time()) + seconds(usage.system_time()))
+}
+
+/// Most memory that this process held so far, mapped images included; 0 where the system does not tell.
+fn resident_peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    kilobytes.and_then(|text| text.trim().parse::<u64>().ok()).map_or(0, |kilobytes| kilobytes << 10)
 }

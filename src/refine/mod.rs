@@ -37,6 +37,7 @@ use crate::sampling;
 use files::Files;
 use images::Images;
 use inputs::Inputs;
+use step::Done;
 use step::Engine;
 
 /// Share of the posterior that both passes keep.
@@ -149,7 +150,7 @@ fn iteration(job: &Job<'_>, engine: &mut Engine, before: State, files: &mut File
         state.sizes.coarse_size = coarse_size(plan, &state, box_pixels, pixel);
     }
     if !correlation && state.iteration > 1 {
-        files.phase("accuracy", || accuracy::estimate(job, &mut state))?;
+        files.phase("accuracy", || accuracy::estimate(job, engine, &mut state))?;
     }
     if auto && state.iteration > 1 && !last {
         let (sampling, convergence) = (&mut state.sampling, &mut state.convergence);
@@ -169,14 +170,12 @@ fn iteration(job: &Job<'_>, engine: &mut Engine, before: State, files: &mut File
     let search = grid::search(plan, local.as_ref());
     let comparison = if correlation { Comparison::CrossCorrelation } else { Comparison::Likelihood };
     let grid = step::Grid { orientations: &orientations, translations: &translations, search, comparison };
-    let outcomes = files.phase("expectation", || engine.expect(job, &state, &grid))?;
-    let old = std::mem::take(&mut state.assignments);
-    state.assignments.clone_from(&old);
-    engine.take_assignments(&mut state, &outcomes);
-    files.set_aside(job, &outcomes)?;
-    let memory = engine.memory(&outcomes);
     let used_size = state.sizes.current_size;
-    let finale = files.phase("maximisation", || maximise::update(job, &mut state, outcomes, last, correlation))?;
+    let Done { old, finale, memory } = engine.iterate(job, files, &mut state, &grid, last)?;
+    let (layout, counted) = engine.layouts();
+    if let Some(difference) = layout.difference(counted) {
+        files.warn(&format!("the memory plan was wrong, please report this: {difference}"))?;
+    }
     let change = changes::measure(&old, &state.assignments, &inputs.group);
     changes::record(change, &state.sampling, &mut state.convergence, plan.parity);
     let shell = match plan.ini_high_angstrom {

@@ -5,11 +5,13 @@ use std::sync::Mutex;
 
 use num_complex::Complex;
 
+use crate::arena;
 use crate::arena::Arena;
 use crate::arena::Frame;
 use crate::arena::Kind;
 use crate::arena::Layout;
 use crate::error::Result;
+use crate::expectation::SumVoxel;
 use crate::expectation::group::Group;
 use crate::expectation::images::ImageSource;
 use crate::expectation::scalar::Scalar;
@@ -88,65 +90,76 @@ impl Config {
     }
 }
 
-/// Where everything of a step would lie: the allocations of [`expect`] over a counting arena.
+/// The allocations of [`expect`], alone: what it needs when `frame` counts.
+pub fn count<T: Scalar>(task: &Task<'_>, config: &Config, frame: &mut Frame<'_>) -> Result<()> {
+    let geometry = &task.geometry();
+    let classes = task.model.classes.len();
+    frame.child(Kind::Iteration, |frame| {
+        shape::volumes::<T>(frame, classes, config.sum_copies, geometry.rows.len())?;
+        for _ in 0..classes {
+            frame.child(Kind::Tile, |tile| shape::projector_work::<T>(tile, geometry, config.threads).map(|_| ()))?;
+        }
+        for optics in 0..task.dataset.optics.len() {
+            let members =
+                task.particles.iter().filter(|p| task.dataset.particles[**p as usize].optics as usize == optics);
+            let members = members.count();
+            if members == 0 {
+                continue;
+            }
+            let shape = config.shape::<T>(task, &Group::new(task, geometry, optics), members);
+            frame.child(Kind::Iteration, |frame| -> Result<()> {
+                shape::tables::<T>(frame, &shape)?;
+                shape::image_buffers(frame, &shape)?;
+                frame.child(Kind::Batch, |frame| {
+                    shape::buffers::<T>(frame, &shape)?;
+                    frame.lanes(Kind::Tile, config.threads, shape::lane_bytes::<T>(&shape)?, |lanes| {
+                        lanes.into_iter().try_for_each(|mut lane| shape::lane::<T>(&mut lane, &shape).map(|_| ()))
+                    })?
+                })
+            })?;
+        }
+        Ok(())
+    })
+}
+
+/// Where everything of one step would lie, its sums included.
 pub fn layout<T: Scalar>(task: &Task<'_>, config: &Config) -> Result<Layout> {
-    let geometry = &Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
     let mut arena = Arena::counting();
     arena.run(|frame| {
-        frame.child(Kind::Iteration, |frame| -> Result<()> {
-            shape::volumes::<T>(frame, task.model.classes.len(), config.sum_copies, geometry.rows.len())?;
-            frame.child(Kind::Tile, |tile| {
-                tile.alloc::<Complex<T>>("projector work", projector::work_len(geometry)).map(|_| ())
-            })?;
-            for optics in 0..task.dataset.optics.len() {
-                let group = Group::new(task, geometry, optics);
-                let members =
-                    task.particles.iter().filter(|p| task.dataset.particles[**p as usize].optics as usize == optics);
-                let members = members.count();
-                if members == 0 {
-                    continue;
-                }
-                let shape = config.shape::<T>(task, &group, members);
-                frame.child(Kind::Iteration, |frame| -> Result<()> {
-                    shape::tables::<T>(frame, &shape)?;
-                    shape::image_buffers(frame, &shape)?;
-                    frame.child(Kind::Batch, |frame| {
-                        shape::buffers::<T>(frame, &shape)?;
-                        frame.lanes(Kind::Tile, config.threads, shape::lane_bytes::<T>(&shape)?, |lanes| {
-                            lanes.into_iter().try_for_each(|mut lane| shape::lane::<T>(&mut lane, &shape).map(|_| ()))
-                        })?
-                    })
-                })?;
-            }
-            Ok(())
-        })
+        shape::sums(frame, task.model.classes.len(), task.geometry().rows.len())?;
+        count::<T>(task, config, frame)
     })?;
     Ok(arena.layout())
 }
 
-/// Runs the step in the memory of `frame`.
+/// Runs the step in the memory of `frame`. `sums` are zeros, one volume a class (see [`super::sums`]); while the step runs
+/// they hold integers.
 pub fn expect<T: Scalar>(
     task: &Task<'_>,
     source: &dyn ImageSource,
     config: &Config,
+    sums: &mut [&mut [SumVoxel]],
     frame: &mut Frame<'_>,
 ) -> Result<Outcome> {
-    frame.child(Kind::Iteration, |frame| iteration::<T>(task, source, config, frame))
+    frame.child(Kind::Iteration, |frame| iteration::<T>(task, source, config, sums, frame))
 }
 
 fn iteration<T: Scalar>(
     task: &Task<'_>,
     source: &dyn ImageSource,
     config: &Config,
+    sums: &mut [&mut [SumVoxel]],
     frame: &mut Frame<'_>,
 ) -> Result<Outcome> {
-    let geometry = &Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
+    let geometry = &task.geometry();
     let classes = task.model.classes.len();
-    let shape::Volumes { mut references, sums } =
+    let shape::Volumes { mut references, copies } =
         shape::volumes::<T>(frame, classes, config.sum_copies, geometry.rows.len())?;
-    let reference_power = build_references(frame, task, geometry, &mut references)?;
+    let reference_power = build_references(frame, task, geometry, config.threads, &mut references)?;
     let references: Vec<&[Complex<T>]> = references.iter().map(|r| &**r).collect();
-    let sums: Vec<Mutex<&mut [Voxel]>> = sums.into_iter().map(Mutex::new).collect();
+    let integers = sums.iter_mut().map(|sums| arena::recast::<SumVoxel, Voxel>(sums));
+    let sums: Vec<Mutex<&mut [Voxel]>> =
+        integers.zip(copies).flat_map(|(first, others)| std::iter::once(first).chain(others)).map(Mutex::new).collect();
     let groups: Vec<Group> = (0..task.dataset.optics.len()).map(|optics| Group::new(task, geometry, optics)).collect();
     let limits = limits(task, &groups, &reference_power);
     let scale = [limits.data, limits.weight].map(|largest| {
@@ -191,12 +204,13 @@ pub fn build_references<T: Scalar>(
     frame: &mut Frame<'_>,
     task: &Task<'_>,
     geometry: &Geometry,
+    threads: usize,
     references: &mut [&mut [Complex<T>]],
 ) -> Result<Vec<Vec<f64>>> {
     let classes = task.model.classes.iter().zip(references);
     let power = classes.map(|(class, reference)| {
         frame.child(Kind::Tile, |tile| -> Result<Vec<f64>> {
-            let work = tile.alloc::<Complex<T>>("projector work", projector::work_len(geometry))?;
+            let work = shape::projector_work::<T>(tile, geometry, threads)?;
             Ok(projector::build_into(&class.map.data, geometry, reference, work))
         })
     });

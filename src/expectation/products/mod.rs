@@ -21,8 +21,6 @@ mod shape;
 mod sweeps;
 mod terms;
 
-pub use engine::{Config, expect, layout};
-pub use shape::Shape;
-pub use terms::Pass;
-pub use terms::Terms;
-pub use terms::terms;
+pub use engine::{Config, count, expect, layout};
+pub use shape::{Shape, projector_work, sums};
+pub use terms::{Pass, Terms, terms};

@@ -6,8 +6,11 @@ use num_complex::Complex;
 
 use crate::arena::Frame;
 use crate::error::Result;
+use crate::expectation::SumVoxel;
 use crate::expectation::scalar::Scalar;
 use crate::formats::mrc;
+use crate::imaging::Geometry;
+use crate::imaging::padded;
 use crate::product::{self, Voxel};
 use crate::weights::BLOCK;
 
@@ -88,12 +91,17 @@ impl Shape {
     }
 }
 
-/// Volumes of one iteration.
+/// Allocates the sums of one half, one volume a class, for whom the step's results outlive it.
+pub fn sums<'f>(frame: &mut Frame<'f>, classes: usize, voxels: usize) -> Result<Vec<&'f mut [SumVoxel]>> {
+    (0..classes).map(|_| frame.zeroed("sums", voxels)).collect()
+}
+
+/// Volumes that only the step itself needs.
 pub struct Volumes<'f, T> {
     /// One oversampled transform a class.
     pub references: Vec<&'f mut [Complex<T>]>,
-    /// Integer sums: `copies` per class, so that threads need not wait for each other.
-    pub sums: Vec<&'f mut [Voxel]>,
+    /// Further copies of the integer sums, so that threads need not wait for each other: by class.
+    pub copies: Vec<Vec<&'f mut [Voxel]>>,
 }
 
 /// Allocates the volumes: `voxels` stored voxels each.
@@ -104,8 +112,18 @@ pub fn volumes<'f, T: Scalar>(
     voxels: usize,
 ) -> Result<Volumes<'f, T>> {
     let references = (0..classes).map(|_| frame.alloc("reference", voxels)).collect::<Result<_>>()?;
-    let sums = (0..classes * copies).map(|_| frame.zeroed("sums", voxels)).collect::<Result<_>>()?;
-    Ok(Volumes { references, sums })
+    let mut of_class = || (1..copies).map(|_| frame.zeroed("copy of sums", voxels)).collect::<Result<_>>();
+    let copies = (0..classes).map(|_| of_class()).collect::<Result<_>>()?;
+    Ok(Volumes { references, copies })
+}
+
+/// Allocates what the building of one reference needs.
+pub fn projector_work<'f, T: Scalar>(
+    frame: &mut Frame<'f>,
+    geometry: &Geometry,
+    threads: usize,
+) -> Result<&'f mut [Complex<T>]> {
+    frame.alloc("projector work", padded::work_len(geometry, threads))
 }
 
 /// Tables of one optics group.

@@ -10,7 +10,6 @@ use crate::expectation::group::Group;
 use crate::expectation::images::ImageSource;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::Task;
-use crate::imaging::Geometry;
 use crate::product;
 use crate::product::Isa;
 
@@ -72,14 +71,14 @@ pub fn terms<T: Scalar>(
     let members: Vec<(usize, u32)> =
         wanted.iter().map(|(position, _)| (*position, task.particles[*position])).collect();
     let optics = task.dataset.particles[members[0].1 as usize].optics as usize;
-    let geometry = &Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
+    let geometry = &task.geometry();
     let group = &Group::new(task, geometry, optics);
     let shape = config.shape::<T>(task, group, members.len());
     let mut all = Vec::new();
     frame.child(Kind::Iteration, |frame| -> Result<()> {
         let volume = |_| frame.alloc::<Complex<T>>("reference", geometry.rows.len());
         let mut references = (0..task.model.classes.len()).map(volume).collect::<Result<Vec<_>>>()?;
-        engine::build_references(frame, task, geometry, &mut references)?;
+        engine::build_references(frame, task, geometry, config.threads, &mut references)?;
         let references: Vec<&[Complex<T>]> = references.iter().map(|r| &**r).collect();
         let mut tables = shape::tables::<T>(frame, &shape)?;
         engine::fill_tables(task, group, &shape, &mut tables);

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use relion_rs::dataset::{Assignment, Dataset, ImageName, Images, ReadOptions};
 use relion_rs::error::Result;
-use relion_rs::expectation::{Comparison, ImageSource, Options, Outcome, Task, reference};
+use relion_rs::expectation::{Comparison, ImageSource, Options, Task};
 use relion_rs::formats::star::StarFile;
 use relion_rs::imaging::CtfOptions;
 use relion_rs::model::{ClassModel, GroupModel, HalfModel, PriorMode, SamplingState, Volume};
 use relion_rs::rotation::PointGroup;
 use relion_rs::sampling::{LocalPrior, Orientations, Search, Translations};
 
+use super::{Found, plain};
 use crate::support::golden;
 
 /// The settings of one variant of an item: RELION's command line, in our words.
@@ -227,10 +228,10 @@ impl Scene {
         }
     }
 
-    pub fn run(&self, v: &Variant) -> Outcome {
+    pub fn run(&self, v: &Variant) -> Found {
         let local =
             v.sigma_angle_degrees.map(|s| LocalPrior::new(&self.orientations, &self.group, [s; 3], true).unwrap());
-        reference::expect(&self.task(v, local.as_ref()), &|p, out| self.read(p, out)).unwrap()
+        plain(&self.task(v, local.as_ref()), &|p, out| self.read(p, out))
     }
 }
 

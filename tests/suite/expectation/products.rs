@@ -1,8 +1,8 @@
 //! The product engine against the plain step.
 
 use relion_rs::arena::Arena;
+use relion_rs::expectation::Scalar;
 use relion_rs::expectation::products::{self, Config};
-use relion_rs::expectation::{Outcome, Scalar};
 use relion_rs::fourier;
 use relion_rs::fourier::RealFft2;
 use relion_rs::imaging::mtf::Mtf;
@@ -10,6 +10,7 @@ use relion_rs::product::Isa;
 use relion_rs::sampling::LocalPrior;
 
 use super::golden::{self, Scene, Variant};
+use super::{Found, engine, plain};
 
 pub const CONFIG: Config = Config {
     isa: Isa::Portable,
@@ -41,18 +42,12 @@ fn with_local<R>(scene: &Scene, v: &Variant, work: impl FnOnce(Option<&LocalPrio
     work(local.as_ref())
 }
 
-fn run<T: Scalar>(scene: &Scene, v: &Variant, config: &Config) -> Outcome {
-    with_local(scene, v, |local| {
-        let task = scene.task(v, local);
-        let mut arena = Arena::reserve(1 << 30).unwrap();
-        arena.run(|frame| products::expect::<T>(&task, scene, config, frame)).unwrap()
-    })
+fn run<T: Scalar>(scene: &Scene, v: &Variant, config: &Config) -> Found {
+    with_local(scene, v, |local| engine::<T>(&scene.task(v, local), scene, config))
 }
 
-fn reference(scene: &Scene, v: &Variant) -> Outcome {
-    with_local(scene, v, |local| {
-        relion_rs::expectation::reference::expect(&scene.task(v, local), &|p, out| scene.read(p, out)).unwrap()
-    })
+fn reference(scene: &Scene, v: &Variant) -> Found {
+    with_local(scene, v, |local| plain(&scene.task(v, local), &|p, out| scene.read(p, out)))
 }
 
 fn relative(a: &[f64], b: &[f64]) -> f64 {
@@ -62,12 +57,17 @@ fn relative(a: &[f64], b: &[f64]) -> f64 {
     if norm == 0.0 { miss.sqrt() } else { (miss / norm).sqrt() }
 }
 
+/// Real and imaginary parts of a class's volume.
+fn data(found: &Found, class: usize) -> Vec<f64> {
+    found.volumes[class].iter().flat_map(|v| [v[0], v[1]]).collect()
+}
+
 fn v_is_correlation(name: &str) -> bool {
     name.starts_with("cc")
 }
 
 /// Compares everything an outcome holds; `tolerance` is relative, for weights absolute.
-fn compare(name: &str, ours: &Outcome, truth: &Outcome, tolerance: f64) {
+fn compare(name: &str, ours: &Found, truth: &Found, tolerance: f64) {
     assert!(ours.set_aside.is_empty(), "{name}: {:?}", ours.set_aside);
     let (mut worst, mut logs) = (0.0_f64, 0.0_f64);
     let mut poses = 0;
@@ -85,11 +85,11 @@ fn compare(name: &str, ours: &Outcome, truth: &Outcome, tolerance: f64) {
     assert!(worst <= tolerance, "{name}: Pmax {worst}");
     assert!(logs <= 100.0 * tolerance, "{name}: log-likelihood {logs}");
     let (a, b) = (&ours.sums, &truth.sums);
-    for (a, b) in a.classes.iter().zip(&b.classes) {
-        let parts =
-            |c: &relion_rs::expectation::ClassSums| -> Vec<f64> { c.data.iter().flat_map(|z| [z.re, z.im]).collect() };
-        let (data, weight) = (relative(&parts(a), &parts(b)), relative(&a.weight, &b.weight));
-        let directions = relative(&a.directions, &b.directions);
+    for k in 0..truth.volumes.len() {
+        let data = relative(&data(ours, k), &data(truth, k));
+        let weights = |found: &Found| -> Vec<f64> { found.volumes[k].iter().map(|v| v[2]).collect() };
+        let weight = relative(&weights(ours), &weights(truth));
+        let directions = relative(&a.directions[k], &b.directions[k]);
         println!("{name}: data {data:.2e}, weight {weight:.2e}, directions {directions:.2e}");
         assert!(data <= tolerance && weight <= tolerance && directions <= tolerance, "{name}");
     }
@@ -194,8 +194,7 @@ fn declared_mtfs_are_corrected() {
     let truth = reference(&one, &v);
     compare("two detectors", &reference(&two, &v), &truth, ROUNDED_IMAGES);
     compare("two detectors, products", &run::<f32>(&two, &v, &config()), &truth, SINGLE);
-    let parts = |o: &Outcome| -> Vec<f64> { o.sums.classes[0].data.iter().flat_map(|z| [z.re, z.im]).collect() };
-    assert!(relative(&parts(&wrong), &parts(&truth)) > 0.01, "the blur matters");
+    assert!(relative(&data(&wrong, 0), &data(&truth, 0)) > 0.01, "the blur matters");
 }
 
 #[test]
@@ -216,6 +215,7 @@ fn the_same_bits_whatever_happens() {
             let other = run::<f32>(&scene, &v, &config);
             assert_eq!(other.assignments, plain.assignments, "{name}");
             assert_eq!(other.sums, plain.sums, "{name}");
+            assert!(other.volumes == plain.volumes, "{name}");
         };
         same("2 threads", Config { threads: 2, ..config() });
         same("3 threads, 2 copies", Config { threads: 3, sum_copies: 2, ..config() });
@@ -235,7 +235,7 @@ fn the_same_bits_whatever_happens() {
     }
 }
 
-/// The counting arena runs the same allocations: every named extent and the peak.
+/// The counting arena runs the same allocations: every place and the peak.
 #[test]
 fn the_layout_is_known_before_the_run() {
     for v in [golden::FULL, golden::LOCAL, golden::CC1] {
@@ -247,8 +247,13 @@ fn the_layout_is_known_before_the_run() {
                 let counted = products::layout::<f32>(&task, &config).unwrap();
                 // Not a byte more than planned is needed.
                 let mut arena = Arena::reserve(counted.peak).unwrap();
-                arena.run(|f| products::expect::<f32>(&task, &scene, &config, f)).unwrap();
-                assert!(counted.rows.len() > 30, "{}: {} allocations", v.folder, counted.rows.len());
+                arena
+                    .run(|frame| {
+                        let mut sums = products::sums(frame, task.model.classes.len(), task.geometry().rows.len())?;
+                        products::expect::<f32>(&task, &scene, &config, &mut sums, frame)
+                    })
+                    .unwrap();
+                assert!(counted.most.len() > 30, "{}: {} allocations", v.folder, counted.most.len());
                 assert_eq!(arena.layout(), counted, "{}", v.folder);
             });
         }
