@@ -1,6 +1,7 @@
 //! What a refinement writes: outputs with RELION's names, and the progress file.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
@@ -52,6 +53,8 @@ pub struct Files<'a> {
     iteration_begin: Instant,
     iteration_cpu: f64,
     phases: BTreeMap<String, f64>,
+    /// Particles whose names were told when they were set aside.
+    named: BTreeSet<u32>,
 }
 
 impl<'a> Files<'a> {
@@ -68,6 +71,7 @@ impl<'a> Files<'a> {
             iteration_begin: now,
             iteration_cpu: 0.0,
             phases: BTreeMap::new(),
+            named: BTreeSet::new(),
         })
     }
 
@@ -123,11 +127,20 @@ impl<'a> Files<'a> {
         self.progress.write(Event::Phase { iteration: self.iteration, name: name.to_owned(), seconds })
     }
 
-    /// Names the particles that were left out; too many end the run.
+    /// Names the particles that were left out, each once; too many end the run.
     pub fn set_aside(&mut self, job: &Job<'_>, outcomes: &[Outcome]) -> Result<()> {
         let all: Vec<&(u32, String)> = outcomes.iter().flat_map(|o| &o.set_aside).collect();
+        let mut again = 0;
         for (particle, cause) in &all {
-            self.warn(&format!("{}: {cause}: set aside in iteration {}", job.images.name(*particle), self.iteration))?;
+            if self.named.insert(*particle) {
+                let name = job.images.name(*particle);
+                self.warn(&format!("{name}: {cause}: set aside in iteration {}", self.iteration))?;
+            } else {
+                again += 1;
+            }
+        }
+        if again > 0 {
+            self.warn(&format!("set aside in iteration {} as before: {again} images", self.iteration))?;
         }
         let total = job.inputs.dataset.particles.len();
         match all.first() {

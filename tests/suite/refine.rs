@@ -5,6 +5,11 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Output;
 
+use relion_rs::formats::mrc;
+use relion_rs::formats::star::StarFile;
+
+use crate::support::golden;
+
 const LAUNCHER: &str = env!("CARGO_BIN_EXE_relion-rs");
 
 fn launch(folder: &Path, words: &str) -> Output {
@@ -190,4 +195,46 @@ fn a_detector_needs_its_pixel_size_and_its_table() {
     assert!(told(&output).contains("gone.star"), "{}", told(&output));
     let output = with(&[("rlnMtfFileName", "detector.star"), ("rlnMicrographOriginalPixelSize", "1.77")]);
     assert!(output.status.success(), "{}", told(&output));
+}
+
+#[test]
+fn the_last_iteration_reconstructs_from_other_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::copy(golden("inputs/ref32.mrc"), folder.join("ref.mrc")).unwrap();
+    done(folder, "simulate --map ref.mrc --count 12 --snr 0.5 --micrographs 3 --out particles");
+    // The same images, twice as strong, in an order of their own.
+    let stack = mrc::Stack::open(&folder.join("particles/particles.mrcs")).unwrap();
+    let mut pixels = vec![0.0_f32; 12 * 32 * 32];
+    stack.read(&(0..12).rev().collect::<Vec<u32>>(), &mut pixels).unwrap();
+    pixels.iter_mut().for_each(|pixel| *pixel *= 2.0);
+    mrc::write_stack(&folder.join("particles/twice.mrcs"), 32, 32, 7.0, &pixels).unwrap();
+    let mut star = StarFile::read(&folder.join("particles/particles.star")).unwrap();
+    let names: Vec<String> = (1..=12).map(|image| format!("{:06}@twice.mrcs", 13 - image)).collect();
+    star.block_mut("particles").unwrap().set_str("rlnReconstructImageName", &names);
+    star.write(&folder.join("particles/both.star")).unwrap();
+
+    let job = |particles: &str, out: &str| {
+        format!(
+            "run refine3d --particles particles/{particles} --reference ref.mrc --out {out} --diameter 180 --threads 2 \
+             --iterations 60 --healpix-order 1 --offset-range-pixels 2 --ini-high 40 --local-search-order 2"
+        )
+    };
+    done(folder, &job("particles.star", "plain"));
+    done(folder, &job("both.star", "both"));
+    let iterations = fs::read_dir(folder.join("plain")).unwrap().filter_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.strip_prefix("run_it")?.strip_suffix("_optimiser.star")?.parse::<u32>().ok()
+    });
+    let last = iterations.max().unwrap();
+    assert!(last < 60, "it converged");
+    let read = |run: &str, name: &str| fs::read(folder.join(run).join(name)).unwrap();
+    let before = format!("run_it{:03}_half1_class001.mrc", last - 1);
+    assert!(read("plain", &before) == read("both", &before), "only the last iteration differs");
+    let map = |run: &str| mrc::read_map(&folder.join(run).join("run_class001.mrc")).unwrap().data;
+    let (plain, both) = (map("plain"), map("both"));
+    let largest = plain.iter().map(|v| v.abs()).fold(0.0, f32::max);
+    let off = plain.iter().zip(&both).map(|(a, b)| (2.0 * a - b).abs()).fold(0.0, f32::max);
+    // Twice the images, twice the map, but for the rounding of single precision.
+    assert!(off < 1e-3 * largest, "{off} of {largest}");
 }

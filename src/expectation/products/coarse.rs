@@ -155,7 +155,7 @@ pub fn significant<T: Scalar>(
         return;
     }
     let options = context.task.options;
-    let selector = &mut worker.selector;
+    let selector = &mut worker.lane.selector;
     let threshold = match context.task.comparison {
         Comparison::CrossCorrelation => {
             let mut found = false;

@@ -19,7 +19,7 @@ use crate::expectation::task::Outcome;
 use crate::expectation::task::Task;
 use crate::imaging::Geometry;
 use crate::imaging::projector;
-use crate::imaging::shift;
+use crate::imaging::shift::Phases;
 use crate::product::Isa;
 use crate::product::Voxel;
 
@@ -79,9 +79,8 @@ impl Config {
         };
         let every = shape.particles * shape.translations;
         let energies = shape.samples() * size_of::<T>();
-        // A local search is done by one thread, in room of its own.
         let fitting = (self.energy_bytes / energies.max(1)).clamp(1, shape.particles);
-        shape.searched = if shape.local { self.threads } else { fitting };
+        shape.searched = if shape.local { 0 } else { fitting };
         let block = crate::weights::block_bytes(1, size_of::<T>()) + 24;
         shape.blocks = (self.weight_bytes / block).clamp(every, shape.particles * shape.poses * shape.translations);
         shape.blocks = shape.blocks.max(every);
@@ -171,13 +170,9 @@ fn iteration<T: Scalar>(
     let integers = Volumes { sums: &sums, copies: config.sum_copies, scale };
     let mut totals = Totals::new(task, &groups);
     for group in &groups {
-        let members: Vec<(usize, u32)> = task
-            .particles
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| task.dataset.particles[**p as usize].optics as usize == group.optics)
-            .map(|(position, p)| (position, *p))
-            .collect();
+        let of_group = |p: &u32| task.dataset.particles[*p as usize].optics as usize == group.optics;
+        let mut members: Vec<(usize, u32)> = Vec::with_capacity(task.particles.len());
+        members.extend(task.particles.iter().copied().enumerate().filter(|(_, p)| of_group(p)));
         if !members.is_empty() {
             frame.child(Kind::Iteration, |frame| {
                 run_group::<T>(
@@ -269,7 +264,7 @@ fn run_group<T: Scalar>(
         })
         .collect();
     let lane_bytes = shape::lane_bytes::<T>(&shape)?;
-    let mut records = vec![Record::default(); shape.particles];
+    let mut records: Vec<Record> = (0..shape.particles).map(|_| Record::new(&shape)).collect();
     frame.child(Kind::Batch, |frame| -> Result<()> {
         let mut buffers = shape::buffers::<T>(frame, &shape)?;
         let lanes = config.threads;
@@ -347,9 +342,10 @@ pub fn fill_tables<T: Scalar>(task: &Task<'_>, group: &Group, shape: &Shape, tab
     }
     let row = shape.row::<T>();
     let mut factors = vec![Complex::<f64>::default(); group.count()];
+    let mut table = Phases::new(group.box_pixels);
     let mut fill = |by: [f64; 2], out: &mut [T]| {
         let by = group.pixels(by);
-        shift::phase_factors(&group.kx, &group.ky, by[0], by[1], group.box_pixels, &mut factors);
+        table.fill(&group.kx, &group.ky, by[0], by[1], &mut factors);
         for (factor, out) in factors.iter().zip(out.chunks_exact_mut(2)) {
             (out[0], out[1]) = (scalar(factor.re), scalar(factor.im));
         }

@@ -63,7 +63,7 @@ impl Totals {
             residuals: groups.iter().map(shells).collect(),
             ctf2: groups.iter().map(shells).collect(),
             directions: vec![vec![0; task.orientations.direction_count()]; task.model.classes.len()],
-            origin_terms: Vec::new(),
+            origin_terms: Vec::with_capacity(task.particles.len() * task.model.classes.len()),
             set_aside: Vec::new(),
             most_significant: 0,
         }
@@ -195,7 +195,7 @@ impl Totals {
             }
         }
         // In canonical order, whatever the optics groups and batches were.
-        self.origin_terms.sort_by_key(|(position, class, _)| (*position, *class));
+        self.origin_terms.sort_unstable_by_key(|(position, class, _)| (*position, *class));
         let origin = geometry.rows.index(0, 0, 0).expect("the origin is stored");
         for (_, class, [data, weight]) in &self.origin_terms {
             volumes[*class][origin][0] += data;

@@ -12,7 +12,9 @@ use crate::formats::mrc;
 use crate::imaging::Geometry;
 use crate::imaging::padded;
 use crate::product::{self, Voxel};
+use crate::weights::BINS;
 use crate::weights::BLOCK;
+use crate::weights::Selector;
 
 /// Columns that one product takes at a time.
 pub const TILE: usize = 24;
@@ -37,7 +39,7 @@ pub struct Shape {
     /// Orientations a particle is compared with (over all classes), at most.
     pub poses: usize,
     pub directions: usize,
-    /// Particles of one coarse search.
+    /// Particles of one coarse search; none where each is searched alone.
     pub searched: usize,
     /// Blocks of fine weights.
     pub blocks: usize,
@@ -193,6 +195,8 @@ pub struct Buffers<'f, T: Scalar> {
     pub runs: &'f mut [u32],
     /// Slot of (particle, translation) among the kept columns; `u32::MAX` without.
     pub slots: &'f mut [u32],
+    /// Particle and translation of each kept column.
+    pub owners: &'f mut [[u32; 2]],
     pub masked_columns: &'f mut [T],
     pub unmasked_columns: &'f mut [T],
     /// The blocks of 32: starts, subscripts, values.
@@ -201,6 +205,8 @@ pub struct Buffers<'f, T: Scalar> {
     pub values: &'f [T::Cell],
     /// Block of each pair.
     pub block_of: &'f mut [u32],
+    /// Per particle: finds the threshold of its fine weights.
+    pub selectors: Vec<Selector<'f>>,
 }
 
 pub fn buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Buffers<'f, T>> {
@@ -215,17 +221,19 @@ pub fn buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Bu
         log_offsets: frame.alloc("offset priors", p * shape.translations * (1 + shape.steps))?,
         poses: frame.alloc("listed poses", listed)?,
         log_poses: frame.alloc("listed priors", listed)?,
-        search: search_buffers(frame, shape)?,
+        search: search_buffers(frame, shape, shape.searched)?,
         significant: frame.zeroed("significant samples", p * shape.words())?,
         pairs: frame.alloc("pairs", pairs)?,
         runs: frame.alloc("runs", shape.blocks + 1)?,
         slots: frame.alloc("column slots", p * shape.translations)?,
+        owners: frame.alloc("column owners", shape.columns)?,
         masked_columns: frame.zeroed("masked columns", shape.columns * shape.row::<T>())?,
         unmasked_columns: frame.zeroed("unmasked columns", shape.columns * shape.row::<T>())?,
         starts: frame.alloc("weight starts", p + 1)?,
         subscripts: frame.alloc("weight subscripts", shape.blocks)?,
         values: frame.zeroed("weights", shape.blocks * BLOCK)?,
         block_of: frame.alloc("weight places", shape.blocks)?,
+        selectors: frame.alloc("selections", p * BINS)?.chunks_exact_mut(BINS).map(Selector::new).collect(),
     })
 }
 
@@ -245,8 +253,14 @@ pub struct SearchBuffers<'f, T: Scalar> {
     pub energies: &'f [T::Cell],
 }
 
-fn search_buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<SearchBuffers<'f, T>> {
-    let q = shape.searched;
+impl<T: Scalar> Default for SearchBuffers<'_, T> {
+    fn default() -> Self {
+        Self { columns: &mut [], power: &mut [], energies: &[] }
+    }
+}
+
+/// For `q` particles.
+fn search_buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape, q: usize) -> Result<SearchBuffers<'f, T>> {
     Ok(SearchBuffers {
         columns: frame.zeroed("coarse columns", q * shape.translations * shape.coarse_row::<T>())?,
         power: frame.zeroed("coarse CTF power", q * shape.coarse_real_row::<T>())?,
@@ -255,7 +269,10 @@ fn search_buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result
 }
 
 /// What one thread works with.
-pub struct Lane<'f, T> {
+pub struct Lane<'f, T: Scalar> {
+    /// Local searches: a thread does a particle alone.
+    pub search: SearchBuffers<'f, T>,
+    pub selector: Selector<'f>,
     /// Slices of a panel, or the children of one orientation times the phases of the translation children.
     pub rows: &'f mut [T],
     /// Slices of the children.
@@ -289,6 +306,8 @@ pub fn lane<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Lane<
     let (row, real) = (shape.row::<T>(), shape.real_row::<T>());
     let (coarse_row, coarse_real) = (shape.coarse_row::<T>(), shape.coarse_real_row::<T>());
     Ok(Lane {
+        search: search_buffers(frame, shape, usize::from(shape.local))?,
+        selector: Selector::new(frame.alloc("selection", BINS)?),
         rows: frame.alloc("rows", (PANEL * coarse_row).max(shape.children() * row))?,
         slices: frame.alloc("child slices", shape.turns * row)?,
         squares: frame.zeroed("squares", (PANEL * coarse_real).max(shape.turns * real))?,

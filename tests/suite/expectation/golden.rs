@@ -11,7 +11,7 @@ use relion_rs::model::{ClassModel, GroupModel, HalfModel, PriorMode, SamplingSta
 use relion_rs::rotation::PointGroup;
 use relion_rs::sampling::{LocalPrior, Orientations, Search, Translations};
 
-use super::{Found, plain};
+use super::found::{Found, plain};
 use crate::support::golden;
 
 /// The settings of one variant of an item: RELION's command line, in our words.

@@ -1,16 +1,18 @@
 //! The product engine against the plain step.
 
 use relion_rs::arena::Arena;
-use relion_rs::expectation::Scalar;
+use relion_rs::dataset::ImageName;
+use relion_rs::error::{Error, Result};
 use relion_rs::expectation::products::{self, Config};
+use relion_rs::expectation::{ImageSource, Scalar, Task};
 use relion_rs::fourier;
 use relion_rs::fourier::RealFft2;
 use relion_rs::imaging::mtf::Mtf;
 use relion_rs::product::Isa;
 use relion_rs::sampling::LocalPrior;
 
+use super::found::{Found, engine, plain};
 use super::golden::{self, Scene, Variant};
-use super::{Found, engine, plain};
 
 pub const CONFIG: Config = Config {
     isa: Isa::Portable,
@@ -195,6 +197,77 @@ fn declared_mtfs_are_corrected() {
     compare("two detectors", &reference(&two, &v), &truth, ROUNDED_IMAGES);
     compare("two detectors, products", &run::<f32>(&two, &v, &config()), &truth, SINGLE);
     assert!(relative(&data(&wrong, 0), &data(&truth, 0)) > 0.01, "the blur matters");
+}
+
+/// Another image for the reconstruction changes the sums of the map, and nothing else.
+#[test]
+fn reconstruct_images_replace_the_unmasked_ones() {
+    let v = golden::FULL;
+    let mut scene = scene(&v);
+    let before = run::<f64>(&scene, &v, &config());
+    // Twice the image gives twice the sums.
+    let count = (scene.images.len() / (32 * 32)) as u32;
+    let doubled: Vec<f32> = scene.images.iter().map(|pixel| 2.0 * pixel).collect();
+    scene.images.extend(doubled);
+    for particle in &mut scene.dataset.particles {
+        particle.reconstruct_image = Some(ImageName { index: count + particle.image.index, ..particle.image });
+    }
+    assert_eq!(run::<f64>(&scene, &v, &config()).sums, before.sums, "not asked for");
+    let task = Task { reconstruct_images: true, ..scene.task(&v, None) };
+    let run = |config: Config| engine::<f64>(&task, &scene, &config);
+    let replaced = run(config());
+    let truth = plain(&task, &|image, out| scene.read(image, out));
+    compare("replaced images", &replaced, &truth, DOUBLE);
+    assert_eq!(replaced.assignments, before.assignments);
+    assert_eq!(replaced.sums.noise, before.sums.noise);
+    let (ours, before) = (&replaced.volumes[0], &before.volumes[0]);
+    assert!(ours.iter().zip(before).all(|(a, b)| a[2] == b[2]), "weights");
+    let norm = |re: f64, im: f64| re.hypot(im);
+    let largest = before.iter().map(|v| norm(v[0], v[1])).fold(0.0, f64::max);
+    let off = ours.iter().zip(before).map(|(a, b)| norm(a[0] - 2.0 * b[0], a[1] - 2.0 * b[1])).fold(0.0, f64::max);
+    // Sums are integers, of a unit far below their noise.
+    assert!(off < 1e-6 * largest, "{off} of {largest}");
+    let in_two = run(Config { threads: 2, blocks_per_batch: 2, ..config() });
+    assert_eq!(in_two.sums, replaced.sums);
+    assert!(in_two.volumes == replaced.volumes);
+}
+
+/// Images of which one cannot be read.
+struct Torn<'a>(&'a Scene);
+
+impl ImageSource for Torn<'_> {
+    fn read(&self, wanted: &[ImageName], stride: usize, request: &mut [u8], out: &mut [u8]) -> Result<()> {
+        if let Some(image) = wanted.iter().find(|image| image.index == 11) {
+            return Err(Error::bad_data(self.0.dataset.image_name(*image), "torn", "Mend it."));
+        }
+        ImageSource::read(self.0, wanted, stride, request, out)
+    }
+
+    fn decode(&self, image: ImageName, place: &[u8], out: &mut [f32]) {
+        self.0.decode(image, place, out);
+    }
+}
+
+#[test]
+fn an_error_of_either_side_ends_the_step() {
+    let v = golden::FULL;
+    let scene = Scene::new(&v);
+    let config = Config { block_particles: 2, threads: 2, ..config() };
+    let run = |source: &dyn ImageSource, task: &Task<'_>| {
+        let mut arena = Arena::reserve(1 << 30).unwrap();
+        arena
+            .run(|frame| {
+                let mut sums = products::sums(frame, task.model.classes.len(), task.geometry().rows.len())?;
+                products::expect::<f32>(task, source, &config, &mut sums, frame)
+            })
+            .unwrap_err()
+    };
+    let error = run(&Torn(&scene), &scene.task(&v, None));
+    assert!(error.place.contains("image 12") && error.problem == "torn", "{error}");
+    // The usual spread is claimed to be tiny: computing stops, and with it the reader.
+    let usual = [1e-6; 2];
+    let error = run(&scene, &Task { usual_spread: [&usual, &[]], ..scene.task(&v, None) });
+    assert!(error.problem.contains("pixels spread"), "{error}");
 }
 
 #[test]

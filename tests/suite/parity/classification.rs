@@ -11,12 +11,12 @@ use relion_rs::product::Isa;
 use super::model;
 use super::model::After;
 use super::model::Differences;
-use crate::expectation::Found;
-use crate::expectation::engine;
+use crate::expectation::found::Found;
+use crate::expectation::found::engine;
+use crate::expectation::found::plain;
 use crate::expectation::golden;
 use crate::expectation::golden::Scene;
 use crate::expectation::golden::Variant;
-use crate::expectation::plain;
 use crate::expectation::products::CONFIG;
 
 const CLASSES: Variant =

@@ -19,7 +19,7 @@ use relion_rs::model::HalfModel;
 use relion_rs::model::Volume;
 use relion_rs::rotation::Matrix3;
 
-use crate::expectation::Found;
+use crate::expectation::found::Found;
 use crate::expectation::golden::Scene;
 use crate::expectation::golden::floats;
 use crate::support::golden;
