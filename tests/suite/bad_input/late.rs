@@ -13,7 +13,8 @@ fn a_wild_image_is_refused_wherever_it_is() {
     let flags = "--particles many/particles.star --classes 1 --offset-range-pixels 1 --threads 2";
     let run = bench.job("run", "class3d", flags);
     // The same words as for one of the first thousand.
-    let wrong = faults(&run, ExitCode::BadData, &["particles.mrcs, image 1500", "times as wide", "Normalise the images"]);
+    let wrong =
+        faults(&run, ExitCode::BadData, &["particles.mrcs, image 1500", "times as wide", "Normalise the images"]);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(!bench.is_finished());
 }
