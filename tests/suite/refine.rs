@@ -5,7 +5,12 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Output;
 
+use half::f16;
 use relion_rs::formats::mrc;
+use relion_rs::formats::mrc::ByteOrder;
+use relion_rs::formats::mrc::Header;
+use relion_rs::formats::mrc::Mode;
+use relion_rs::formats::mrc::Statistics;
 use relion_rs::formats::star::StarFile;
 
 use crate::support::golden;
@@ -237,4 +242,59 @@ fn the_last_iteration_reconstructs_from_other_images() {
     let off = plain.iter().zip(&both).map(|(a, b)| (2.0 * a - b).abs()).fold(0.0, f32::max);
     // Twice the images, twice the map, but for the rounding of single precision.
     assert!(off < 1e-3 * largest, "{off} of {largest}");
+}
+
+/// A stack in 16-bit reals.
+fn write_half(path: &Path, pixels: &[f32]) {
+    let header = Header {
+        nx: 32,
+        ny: 32,
+        nz: pixels.len() / (32 * 32),
+        mode: Mode::Float16,
+        byte_order: ByteOrder::Little,
+        pixel_size_angstrom: 7.0,
+        extended_bytes: 0,
+    };
+    let mut bytes = header.to_bytes(false, &Statistics::of(pixels)).to_vec();
+    bytes.extend(pixels.iter().flat_map(|pixel| f16::from_f32(*pixel).to_le_bytes()));
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn number_types_of_stacks_change_no_bit_and_less_is_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::copy(golden("inputs/ref32.mrc"), folder.join("ref.mrc")).unwrap();
+    done(folder, "simulate --map ref.mrc --count 24 --snr 0.5 --micrographs 3 --out .");
+    let stack = mrc::Stack::open(&folder.join("particles.mrcs")).unwrap();
+    let mut pixels = vec![0.0_f32; 24 * 32 * 32];
+    stack.read(&(0..24).collect::<Vec<u32>>(), &mut pixels).unwrap();
+    pixels.iter_mut().for_each(|pixel| *pixel = f16::from_f32(*pixel).to_f32());
+    let (first, second) = pixels.split_at(12 * 32 * 32);
+    for (name, pixels) in [("a", first), ("b", second)] {
+        mrc::write_stack(&folder.join(format!("{name}.single.mrcs")), 32, 32, 7.0, pixels).unwrap();
+        write_half(&folder.join(format!("{name}.half.mrcs")), pixels);
+    }
+    let run = |out: &str, kinds: [&str; 2]| {
+        let mut star = StarFile::read(&folder.join("particles.star")).unwrap();
+        let name = |i: usize| format!("{:06}@{}.{}.mrcs", i % 12 + 1, ["a", "b"][i / 12], kinds[i / 12]);
+        let names: Vec<String> = (0..24).map(name).collect();
+        star.block_mut("particles").unwrap().set_str("rlnImageName", &names);
+        star.write(&folder.join(format!("{out}.star"))).unwrap();
+        let job = format!(
+            "class3d --particles {out}.star --reference ref.mrc --out {out} --diameter 180 --healpix-order 1 \
+             --iterations 1 --threads 2 --offset-range-pixels 2 --ini-high 40"
+        );
+        done(folder, &format!("run {job}"));
+        let planned: serde_json::Value = serde_json::from_str(&done(folder, &format!("--json plan {job}"))).unwrap();
+        let held = planned["steps"][0]["allocations"].as_array().unwrap().iter();
+        let held = held.filter(|row| row["name"].as_str().unwrap().starts_with("images of"));
+        let held: u64 = held.map(|row| row["bytes"].as_u64().unwrap()).sum();
+        (fs::read(folder.join(out).join("run_it001_class001.mrc")).unwrap(), held)
+    };
+    let single = run("single", ["single"; 2]);
+    let mixed = run("mixed", ["half", "single"]);
+    let half = run("half", ["half"; 2]);
+    assert!(single.0 == mixed.0 && single.0 == half.0);
+    assert_eq!((mixed.1, 2 * half.1), (single.1, single.1));
 }
