@@ -10,6 +10,7 @@ mod images;
 mod inputs;
 mod maximise;
 mod memory;
+mod meter;
 pub mod plan;
 mod start;
 mod step;
@@ -31,11 +32,13 @@ use crate::model::State;
 use crate::plan::JobKind;
 use crate::plan::Plan;
 use crate::plan::RunDir;
+use crate::plan::progress::ProgressWriter;
 use crate::sampling;
 
 use files::Files;
 use images::Images;
 use inputs::Inputs;
+use meter::Metered;
 use step::Engine;
 
 /// Share of the posterior that both passes keep.
@@ -45,7 +48,7 @@ const ADAPTIVE_FRACTION: f64 = 0.999;
 struct Job<'a> {
     plan: &'a Plan,
     inputs: &'a Inputs,
-    images: &'a Images<'a>,
+    images: &'a Metered<'a>,
 }
 
 /// Does the work of a run folder from where it stands: from the beginning, or after its newest checkpoint.
@@ -63,11 +66,12 @@ pub fn run(run_dir: &RunDir, plan: &Plan) -> Result<ExitCode> {
 
 fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> {
     let inputs = Inputs::load(plan)?;
-    for sentence in inputs.not_applied() {
+    for sentence in inputs.not_applied(plan) {
         files.warn(&sentence)?;
     }
     let images = Images::open(&inputs.dataset)?;
-    let job = Job { plan, inputs: &inputs, images: &images };
+    let metered = Metered::new(&images, inputs.dataset.particles.len(), ProgressWriter::open(&run_dir.progress())?);
+    let job = Job { plan, inputs: &inputs, images: &metered };
     let mut state = match checkpoint::load_latest(run_dir.root())? {
         Some(loaded) => {
             for warning in &loaded.warnings {
@@ -90,7 +94,7 @@ fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> 
     };
     let mut engine = Engine::new(plan, &inputs);
     while !is_finished(plan, &state) {
-        if run_dir.abort_request().exists() {
+        if run_dir.take_abort_request()? {
             files.finished(&state, true)?;
             return Ok(ExitCode::Checkpointed);
         }
@@ -166,6 +170,7 @@ fn iteration(job: &Job<'_>, engine: &mut Engine, before: State, files: &mut File
     let search = grid::search(plan, local.as_ref());
     let comparison = if correlation { Comparison::CrossCorrelation } else { Comparison::Likelihood };
     let grid = step::Grid { orientations: &orientations, translations: &translations, search, comparison };
+    job.images.start(state.iteration)?;
     let outcomes = files.phase("expectation", || engine.expect(job, &state, &grid))?;
     let old = std::mem::take(&mut state.assignments);
     state.assignments.clone_from(&old);
