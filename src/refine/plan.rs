@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use crate::arena::Layout;
+use crate::error::Error;
+use crate::error::ExitCode;
 use crate::error::Result;
 use crate::expectation::Comparison;
 use crate::expectation::Scalar;
@@ -179,10 +181,14 @@ fn step(plan: &Plan, inputs: &Inputs, state: &mut State, name: &'static str, las
         only_class: None,
         iteration: state.iteration,
     };
-    match plan.precision {
+    let counted = match plan.precision {
         Precision::Single => count::<f32>(plan, inputs, &task, name, last),
         Precision::Double => count::<f64>(plan, inputs, &task, name, last),
-    }
+    };
+    counted.map_err(|error| match error.code {
+        ExitCode::Memory => Error { place: format!("{name} iteration"), ..error },
+        _ => error,
+    })
 }
 
 fn count<T: Scalar>(plan: &Plan, inputs: &Inputs, task: &Task<'_>, name: &'static str, last: bool) -> Result<Step> {
