@@ -12,6 +12,7 @@ mod optics;
 mod particle;
 mod read;
 mod reals;
+mod suits;
 
 pub use groups::without_job_prefix;
 pub use images::ImageShape;

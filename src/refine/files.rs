@@ -34,6 +34,8 @@ use super::step::Memory;
 
 /// Share of particles that may be set aside before the run stops.
 const MOST_SET_ASIDE: f64 = 0.1;
+/// Particles that are set aside by name in an iteration; the rest is counted.
+const MOST_NAMED: usize = 20;
 /// Micrograph groups up to which noise tables for RELION 3.1 are written.
 const MOST_GROUP_TABLES: usize = 100;
 
@@ -126,8 +128,12 @@ impl<'a> Files<'a> {
     /// Names the particles that were left out; too many end the run.
     pub fn set_aside(&mut self, job: &Job<'_>, outcomes: &[Outcome]) -> Result<()> {
         let all: Vec<&(u32, String)> = outcomes.iter().flat_map(|o| &o.set_aside).collect();
-        for (particle, cause) in &all {
+        for (particle, cause) in all.iter().take(MOST_NAMED) {
             self.warn(&format!("{}: {cause}: set aside in iteration {}", job.images.name(*particle), self.iteration))?;
+        }
+        if all.len() > MOST_NAMED {
+            let more = all.len() - MOST_NAMED;
+            self.warn(&format!("and {more} more images set aside in iteration {}", self.iteration))?;
         }
         let total = job.inputs.dataset.particles.len();
         match all.first() {

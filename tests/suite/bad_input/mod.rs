@@ -5,6 +5,7 @@
 mod bench;
 mod cases;
 mod disk;
+mod sense;
 
 use std::process::Output;
 use std::sync::atomic::AtomicUsize;
