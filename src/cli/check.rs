@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 use crate::formats::mrc::Stack;
+use crate::imaging::mask::has_inside;
 use crate::model::Volume;
 use crate::plan::JobKind;
 use crate::plan::Plan;
@@ -23,6 +24,7 @@ use super::maps::read_particles;
 use super::maps::read_volume;
 use super::maps::same_box;
 use super::screen::Screen;
+use super::screen::counted;
 use super::screen::error_value;
 
 #[derive(clap::Args, Debug)]
@@ -52,7 +54,7 @@ struct Told {
 }
 
 pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
-    let job = Job::load(arguments.job)?;
+    let job = Job::load(arguments.job)?.with_some_out();
     let resolved = job.resolve()?;
     for warning in &resolved.warnings {
         screen.warning(warning);
@@ -68,6 +70,9 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
         if halved.check_halves().is_err() {
             findings.note("half sets", halved.check_halves(), |()| String::new())?;
         }
+    }
+    for remark in dataset.iter().flat_map(|dataset| dataset.remarks(&plan)) {
+        screen.warning(&remark);
     }
     let mut first: Option<(PathBuf, Volume)> = None;
     for file in reference_files(&plan.reference, &plan.working_directory)? {
@@ -139,10 +144,10 @@ fn particles_line(dataset: &Dataset) -> String {
     let halves = dataset.particles.iter().filter(|particle| particle.half > 0).count();
     let halves = if halves == dataset.particles.len() { "with half sets" } else { "half sets will be drawn" };
     format!(
-        "{} in {} stacks and {} micrograph groups, {halves}; optics {}",
+        "{} in {} and {}, {halves}; optics {}",
         dataset.particles.len(),
-        dataset.stacks.len(),
-        dataset.groups.len(),
+        counted(dataset.stacks.len(), "stack"),
+        counted(dataset.groups.len(), "micrograph group"),
         boxes.join(", ")
     )
 }
@@ -155,12 +160,7 @@ fn map_line(path: &Path, map: &Volume) -> String {
 fn sizes(plan: &Plan, dataset: &Dataset, path: &Path, map: &Volume) -> Result<String> {
     let edge = |group: &crate::dataset::OpticsGroup| group.box_pixels as f64 * group.pixel_size_angstrom;
     let smallest = dataset.optics.iter().map(edge).fold(f64::INFINITY, f64::min);
-    if plan.diameter_angstrom > smallest {
-        return Err(Error::usage(
-            format!("the diameter of {} A does not fit into the box of {smallest:.1} A", plan.diameter_angstrom),
-            "Give the diameter of the particle, or extract the particles in a larger box.",
-        ));
-    }
+    dataset.suits(plan)?;
     let Some(first) = dataset.optics.first() else {
         return Err(Error::internal("a data set without optics groups"));
     };
@@ -174,7 +174,7 @@ fn sizes(plan: &Plan, dataset: &Dataset, path: &Path, map: &Volume) -> Result<St
 
 fn within_zero_and_one(path: &Path, mask: &Volume) -> Result<()> {
     match mask.data.iter().find(|value| !(0.0..=1.0).contains(*value)) {
-        None => Ok(()),
+        None => has_inside(&path.display().to_string(), &mask.data),
         Some(value) => Err(Error::bad_data(
             path.display().to_string(),
             format!("a mask holds the value {value}"),

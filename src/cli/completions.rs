@@ -1,13 +1,12 @@
 //! `completions`: a script that teaches a shell the verbs and flags.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::error::ExitCode;
 use crate::error::Result;
 
 use super::screen::Screen;
-use super::verbs::Cli;
+use super::words::command;
 
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
@@ -18,7 +17,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "relion-rs", &mut script);
+    clap_complete::generate(arguments.shell, &mut command(), "relion-rs", &mut script);
     screen.print(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::Done)
 }

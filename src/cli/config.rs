@@ -42,7 +42,7 @@ pub fn run(verb: Verb, screen: &Screen) -> Result<ExitCode> {
 }
 
 /// A value as `job.toml` writes it.
-fn shown(value: &Value) -> String {
+pub fn shown(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("{text:?}"),
         Value::Bool(_, flag) => flag.to_string(),

@@ -72,6 +72,12 @@ impl Job {
         Ok(Self { layers, working_directory })
     }
 
+    /// For verbs that write no run folder: they work before one has been named.
+    pub fn with_some_out(mut self) -> Self {
+        self.layers.values.out.get_or_insert_with(|| PathBuf::from("run"));
+        self
+    }
+
     /// Decides everything.
     pub fn resolve(&self) -> Result<Resolved> {
         let maps = match &self.layers.values.reference {

@@ -3,14 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use clap::CommandFactory;
-
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 
 use super::screen::Screen;
-use super::verbs::Cli;
+use super::words::command;
 
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
@@ -22,7 +20,11 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     let folder = &arguments.folder;
     fs::create_dir_all(folder).map_err(|cause| Error::writing(folder, &cause))?;
-    clap_mangen::generate_to(Cli::command(), folder).map_err(|cause| Error::writing(folder, &cause))?;
-    screen.print(&format!("man pages are in {}", folder.display()))?;
+    clap_mangen::generate_to(command(), folder).map_err(|cause| Error::writing(folder, &cause))?;
+    if screen.is_json() {
+        screen.print_json(&serde_json::json!({ "folder": folder }))?;
+    } else {
+        screen.print(&format!("man pages are in {}", folder.display()))?;
+    }
     Ok(ExitCode::Done)
 }

@@ -21,6 +21,7 @@ mod simulate;
 mod start;
 mod status;
 mod verbs;
+mod words;
 
 pub use page::page;
 pub use screen::error_json;

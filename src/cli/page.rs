@@ -1,9 +1,8 @@
 //! The text of `docs/cli.md`, from the same definitions as `--help`.
 
 use clap::Command;
-use clap::CommandFactory;
 
-use super::verbs::Cli;
+use super::words::command;
 
 /// Verbs that share all keys of a job; the table of keys is printed once.
 const JOB_HEADINGS: [&str; 6] =
@@ -11,7 +10,7 @@ const JOB_HEADINGS: [&str; 6] =
 
 /// The page.
 pub fn page() -> String {
-    let mut root = Cli::command();
+    let mut root = command();
     root.build();
     let mut text = String::from(
         "# Command line\n\nMade from the definitions of the flags; `make bless` writes it anew.\n\n\
@@ -72,12 +71,14 @@ fn row(flag: &clap::Arg) -> String {
     };
     let mut help = flag.get_help().map(ToString::to_string).unwrap_or_default();
     let choices: Vec<String> = flag.get_possible_values().iter().map(|choice| choice.get_name().to_string()).collect();
-    if takes_value && !choices.is_empty() {
-        help.push_str(&format!(": {}", choices.join(", ")));
+    if takes_value && !choices.is_empty() && !flag.is_hide_possible_values_set() {
+        // Before the default, which stands at the end.
+        let (text, default) = help.split_at(help.find(" [default: ").unwrap_or(help.len()));
+        help = format!("{text}: {}{default}", choices.join(", "));
     }
     let defaults: Vec<String> =
         flag.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
-    if takes_value && !defaults.is_empty() {
+    if takes_value && defaults.iter().any(|value| !value.is_empty()) {
         help.push_str(&format!(" (default `{}`)", defaults.join(" ")));
     }
     format!("| `{name}` | {help} |\n")

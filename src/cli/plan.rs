@@ -9,6 +9,7 @@ use crate::refine::plan::Estimate;
 use super::job::Job;
 use super::job::JobArguments;
 use super::screen::Screen;
+use super::screen::counted;
 use super::screen::duration;
 
 /// Allocations of the largest step that are told; `--json` tells all.
@@ -21,7 +22,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
-    let resolved = Job::load(arguments.job)?.resolve()?;
+    let resolved = Job::load(arguments.job)?.with_some_out().resolve()?;
     for warning in &resolved.warnings {
         screen.warning(warning);
     }
@@ -37,10 +38,10 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
 fn table(estimate: &Estimate) -> String {
     let size = |bytes: usize| format!("{} MiB", bytes.div_ceil(1 << 20));
     let mut text = format!(
-        "{} particles of {} pixels, {} threads\n\n{:<14} {:>6} {:>6} {:>9} {:>6} {:>10} {:>10} {:>10} {:>12}\n",
-        estimate.particles,
+        "{} of {} pixels, {}\n\n{:<14} {:>6} {:>6} {:>9} {:>6} {:>10} {:>10} {:>10} {:>12}\n",
+        counted(estimate.particles, "particle"),
         estimate.box_pixels,
-        estimate.threads,
+        counted(estimate.threads, "thread"),
         "iteration",
         "window",
         "coarse",

@@ -7,9 +7,11 @@ use std::path::Path;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
+use crate::plan::JobKind;
 use crate::plan::Layers;
 use crate::plan::Plan;
 use crate::plan::RunDir;
+use crate::refine::plan::plan as count;
 
 use super::job::Job;
 use super::job::JobArguments;
@@ -29,9 +31,26 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
         screen.warning(warning);
     }
     let plan = resolved.plan;
+    fits(&plan, screen)?;
     let run_dir = RunDir::new(plan.file(&plan.out));
     prepare(&run_dir, &plan, &job.layers)?;
     start::engine(&run_dir, &plan, screen)
+}
+
+/// Refuses a cap on memory that the job cannot keep to its end, before it starts: a refinement ends with an iteration
+/// of the full window. The window of a classification grows only as far as its maps' resolution, so there it is told.
+fn fits(plan: &Plan, screen: &Screen) -> Result<()> {
+    if plan.memory_bytes.is_none() {
+        return Ok(());
+    }
+    match count(plan) {
+        Err(error) if error.code == ExitCode::Memory && plan.kind == JobKind::Class3d => {
+            screen.warning(&format!("{}: {}", error.place, error.problem));
+            Ok(())
+        }
+        Err(error) => Err(error),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Writes `job.toml` and `plan.json`, unless the folder belongs to another run.

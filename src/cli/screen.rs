@@ -85,6 +85,11 @@ pub fn error_value(error: &Error) -> serde_json::Value {
     })
 }
 
+/// `1 thread`, `2 threads`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Seconds for people: `42 s`, `3 min 05 s`, `2 h 07 min`.
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;

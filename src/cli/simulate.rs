@@ -30,13 +30,13 @@ pub struct Arguments {
     /// Folder to write particles.star, particles.mrcs, truth.star and truth.mrc to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Number of particles
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub count: usize,
+    /// Number of particles (default: 1000, or all of --poses-from and --ctfs-from)
+    #[arg(long, value_name = "N")]
+    pub count: Option<usize>,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Variance of the signal over that of the noise; 0: no noise. With --noise-from: scales the spectra
+    /// Variance of the signal over that of the noise; 0: no noise (default: 0.1). With --noise-from: scales the spectra
     #[arg(long, value_name = "RATIO")]
     pub snr: Option<f64>,
     /// Noise spectra of a RELION model.star instead of white noise
@@ -78,12 +78,19 @@ pub struct Arguments {
     /// Written before the stack's name in the STAR files; empty: the STAR file's own folder
     #[arg(long, value_name = "DIR", default_value = "")]
     pub image_prefix: String,
+    /// Replace the data set of an earlier simulation
+    #[arg(long)]
+    pub force: bool,
 }
+
+/// Number of particles when nothing says it.
+const USUAL_COUNT: usize = 1000;
 
 /// Signal-to-noise ratio without --snr.
 const USUAL_SNR: f64 = 0.1;
 
 pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
+    refuse_earlier(arguments)?;
     let map = read_volume(&arguments.map)?;
     let truth = truth(arguments, &map)?;
     let options = Options {
@@ -113,6 +120,20 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
+/// An earlier data set may be the input of a run.
+fn refuse_earlier(arguments: &Arguments) -> Result<()> {
+    let earlier = arguments.out.join("particles.star");
+    if arguments.force || !earlier.exists() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ExitCode::CannotCreate,
+        earlier.display().to_string(),
+        "exists already",
+        "Choose another --out, or use --force to replace the data set there.",
+    ))
+}
+
 fn noise(arguments: &Arguments) -> Result<Noise> {
     if let Some(snr) = arguments.snr.filter(|snr| !(snr.is_finite() && *snr >= 0.0)) {
         return Err(Error::usage(format!("--snr {snr} is no ratio"), "Give a number like 0.1, or 0 for no noise."));
@@ -125,8 +146,11 @@ fn noise(arguments: &Arguments) -> Result<Noise> {
 }
 
 fn truth(arguments: &Arguments, map: &Volume) -> Result<Truth> {
+    let table = |path: &Option<PathBuf>| path.as_ref().map(|path| read_table(path, map)).transpose();
+    let (poses, ctfs) = (table(&arguments.poses_from)?, table(&arguments.ctfs_from)?);
+    let rows = [&poses, &ctfs].into_iter().flatten().map(|known| known.particles.len()).min();
     let mut truth = Truth::draw(&Draw {
-        count: arguments.count,
+        count: arguments.count.or(rows).unwrap_or(USUAL_COUNT),
         seed: arguments.seed,
         optics: vec![microscope(arguments, map)],
         micrographs: arguments.micrographs,
@@ -135,11 +159,11 @@ fn truth(arguments: &Arguments, map: &Volume) -> Result<Truth> {
         astigmatism_angstrom: arguments.astigmatism,
         offset_sigma_angstrom: arguments.offset_sigma,
     })?;
-    if let Some(path) = &arguments.poses_from {
-        truth = truth.with_poses_of(&read_table(path, map)?)?;
+    if let Some(known) = &poses {
+        truth = truth.with_poses_of(known)?;
     }
-    if let Some(path) = &arguments.ctfs_from {
-        truth = truth.with_ctfs_of(&read_table(path, map)?)?;
+    if let Some(known) = &ctfs {
+        truth = truth.with_ctfs_of(known)?;
     }
     Ok(truth)
 }

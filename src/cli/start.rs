@@ -24,13 +24,18 @@ use crate::error::ExitCode;
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::plan::RunDir;
+use crate::plan::progress;
+use crate::plan::progress::Event;
 use crate::plan::progress::Follower;
+use crate::plan::progress::Record;
 
 use super::follow::Display;
 use super::screen::Screen;
 
 /// Name of the engine's program; it lies in the launcher's own folder.
 const ENGINE: &str = "relion-rs-rank";
+/// A person or a batch system that sends one of these knows about it; they are passed on to the engine.
+const STOPPING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR2];
 /// How often progress and signals are looked at.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,7 +58,7 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, screen: &Screen) -> Result<ExitCode
     // Signals are held back before the engine starts and forwarded afterwards: none is lost in between.
     // The engine inherits the mask and lifts it first thing.
     let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR2] {
+    for signal in STOPPING {
         signals.add(signal);
     }
     let held = |cause: nix::Error| Error::internal(format!("signals: {cause}"));
@@ -76,13 +81,15 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, screen: &Screen) -> Result<ExitCode
             "Install it anew with `make install`.",
         )
     })?;
-    let display = Display::new(*screen);
+    let mut display = Display::new(*screen);
     let messages = forward_messages(&mut child, display.clone());
+    let mut sent = None;
     let status = loop {
         if let Some(status) = child.try_wait().map_err(|cause| Error::reading(&program, &cause))? {
             break status;
         }
         while let Ok(Some(signal)) = incoming.read_signal() {
+            sent = Signal::try_from(signal.ssi_signo as i32).ok();
             pass_on(signal.ssi_signo as i32, &child);
         }
         for record in follower.poll()? {
@@ -98,7 +105,32 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, screen: &Screen) -> Result<ExitCode
         display.show(&record)?;
     }
     display.finish();
+    if sent.is_some() && status.signal() == sent.map(|signal| signal as i32) {
+        return Ok(stopped(run_dir, plan, screen));
+    }
     outcome(status, run_dir)
+}
+
+/// The engine was stopped within an iteration; what was finished before is on disk.
+fn stopped(run_dir: &RunDir, plan: &Plan, screen: &Screen) -> ExitCode {
+    let out = plan.out.display();
+    let text = match progress::read(&run_dir.progress()).ok().and_then(|records| last_checkpoint(&records)) {
+        Some(iteration) => {
+            format!("stopped; `relion-rs resume {out}`, or the same command, goes on after iteration {iteration}")
+        }
+        None => {
+            format!("stopped before the first checkpoint; `relion-rs resume {out}`, or the same command, starts anew")
+        }
+    };
+    screen.warning(&text);
+    ExitCode::Checkpointed
+}
+
+fn last_checkpoint(records: &[Record]) -> Option<u32> {
+    records.iter().rev().find_map(|record| match record.event {
+        Event::Checkpoint { iteration, .. } => Some(iteration),
+        _ => None,
+    })
 }
 
 fn engine_program() -> Result<PathBuf> {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode as Code;
 
+use clap::FromArgMatches;
 use clap::Parser;
 use clap::Subcommand;
 use nix::sys::signal::SigSet;
@@ -26,6 +27,7 @@ use super::run;
 use super::screen::Screen;
 use super::simulate;
 use super::status;
+use super::words::command;
 
 /// Refine cryo-EM single-particle maps by RELION's method.
 #[derive(Parser, Debug)]
@@ -87,7 +89,7 @@ pub fn tell_file_limits() -> Result<()> {
 pub fn main() -> Code {
     let json = std::env::args_os().any(|argument| argument == "--json");
     let screen = Screen::new(json);
-    let outcome = match Cli::try_parse() {
+    let outcome = match words() {
         Ok(cli) => tell_file_limits().and_then(|()| act(cli.verb, &screen)),
         Err(cause) => said_by_clap(&cause, &screen),
     };
@@ -98,6 +100,10 @@ pub fn main() -> Code {
             Code::from(error.code as u8)
         }
     }
+}
+
+fn words() -> std::result::Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches()?)
 }
 
 fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {

@@ -13,6 +13,7 @@ mod particle;
 mod read;
 mod reals;
 mod spread;
+mod suits;
 
 pub use groups::without_job_prefix;
 pub use images::ImageShape;

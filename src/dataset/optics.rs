@@ -60,7 +60,8 @@ pub(super) fn read(
             name: optics
                 .column("rlnOpticsGroupName")
                 .map_or_else(|| format!("opticsGroup{number}"), |names| names.str(row).to_owned()),
-            voltage_kilovolt: voltage.checked(row, "a positive voltage in kV", |kilovolt| kilovolt > 0.0)?,
+            voltage_kilovolt: voltage
+                .checked(row, "a voltage from 1 to 10000 kV", |kilovolt| (1.0..=10_000.0).contains(&kilovolt))?,
             spherical_aberration_mm: aberration.at(row)?,
             amplitude_contrast: contrast
                 .checked(row, "an amplitude contrast between 0 and 1", |share| (0.0..=1.0).contains(&share))?,

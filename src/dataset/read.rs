@@ -164,6 +164,11 @@ fn refuse_duplicates<T: PartialEq>(particles: &Block, order: &[u32], image_of: i
     ))
 }
 
+/// A hundred micrometres: beyond it a column holds something else.
+const LARGEST_DEFOCUS_ANGSTROM: f64 = 1e6;
+/// Beyond it the envelope leaves the range of the numbers it is calculated with.
+const LARGEST_B_FACTOR_ANGSTROM2: f64 = 5000.0;
+
 /// The CTF of each row; zeros when none will be applied.
 fn ctf_parameters(
     particles: &Block,
@@ -184,28 +189,26 @@ fn ctf_parameters(
     let scale = Reals::optional(particles, "rlnCtfScalefactor", 1.0);
     let mut all = Vec::with_capacity(group_of_row.len());
     for (row, &group) in group_of_row.iter().enumerate() {
-        let defocus_u_angstrom = defocus_u.at(row)?;
+        let defocus = |column: &Reals<'_>| {
+            column.checked(row, "a defocus in Angstrom", |angstrom| angstrom.abs() <= LARGEST_DEFOCUS_ANGSTROM)
+        };
+        let defocus_u_angstrom = defocus(&defocus_u)?;
         let parameters = CtfParameters {
             defocus_u_angstrom,
-            defocus_v_angstrom: if defocus_v.is_present() { defocus_v.at(row)? } else { defocus_u_angstrom },
+            defocus_v_angstrom: if defocus_v.is_present() { defocus(&defocus_v)? } else { defocus_u_angstrom },
             defocus_angle_degrees: angle.at(row)?,
             phase_shift_degrees: phase_shift.at(row)?,
-            b_factor_angstrom2: b_factor.at(row)?,
-            scale: scale.at(row)?,
+            b_factor_angstrom2: b_factor
+                .checked(row, "a B-factor of a CTF in square Angstrom", |b| b.abs() <= LARGEST_B_FACTOR_ANGSTROM2)?,
+            scale: scale.checked(row, "a scale of a CTF: the image would count nothing", |scale| scale != 0.0)?,
         };
         let group = &optics[group];
-        let terms = [
-            defocus_u_angstrom,
-            parameters.defocus_v_angstrom,
-            group.spherical_aberration_mm,
-            group.amplitude_contrast,
-            parameters.phase_shift_degrees,
-        ];
+        let terms = [defocus_u_angstrom, parameters.defocus_v_angstrom, parameters.phase_shift_degrees];
         if needed && !group.ctf_corrected && terms.iter().all(|&term| term == 0.0) {
             return Err(particles.require("rlnDefocusU")?.error(
                 row,
-                "defocus, spherical aberration, amplitude contrast and phase shift are all zero: the CTF vanishes",
-                "Estimate the CTF first, or refine without CTF correction.",
+                "defocus and phase shift are zero: the CTF was not estimated",
+                "Estimate the CTF first, or refine without CTF correction (--ctf false).",
             ));
         }
         all.push(parameters);

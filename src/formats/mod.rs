@@ -1,5 +1,6 @@
 //! File formats: records in, records out, no meaning.
 
 pub mod atomic;
+pub mod compressed;
 pub mod mrc;
 pub mod star;

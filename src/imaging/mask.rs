@@ -2,12 +2,33 @@
 
 use num_complex::Complex;
 
+use crate::error::Error;
+use crate::error::Result;
 use crate::fourier;
 use crate::fourier::Real;
 use crate::fourier::RealFft2;
 use crate::fourier::Scratch;
 
 use super::random::Stream;
+
+/// The inside of a solvent mask is 1, less for what is partly flexible.
+const LEAST_INSIDE: f32 = 0.5;
+
+/// Refuses a solvent mask without an inside; `place` names its file.
+///
+/// # Errors
+/// `BadData` with the largest value.
+pub fn has_inside(place: &str, mask: &[f32]) -> Result<()> {
+    let largest = mask.iter().fold(0.0_f32, |most, value| most.max(*value));
+    if largest >= LEAST_INSIDE {
+        return Ok(());
+    }
+    Err(Error::bad_data(
+        place,
+        format!("the largest value of the mask is {largest:e}"),
+        "Use a mask that is 1 inside the particle; `relion-rs mask` makes one.",
+    ))
+}
 
 /// Weight of the outside at distance r: 0 below `radius`, 1 above `radius + edge`, a raised cosine between.
 pub fn outside_weight(r: f64, radius: f64, edge: f64) -> f64 {

@@ -19,6 +19,8 @@ use super::layers::Layers;
 const LARGEST_HEALPIX_ORDER: u32 = 10;
 /// A block of weights holds the 8 x 4 children of order 1.
 const LARGEST_OVERSAMPLING: u32 = 1;
+/// 31,000 offsets; RELION's defaults make 21.
+const MOST_OFFSET_STEPS: f64 = 100.0;
 const LARGEST_BLOCK: u32 = 65_536;
 const MOST_CLASSES: u32 = 1_000;
 const MOST_THREADS: u32 = 4_096;
@@ -128,6 +130,14 @@ pub fn resolve(layers: &Layers, reference_maps: usize, working_directory: &Path)
         checked.real("offset_step_pixels", job.offset_step_pixels, 0.01..=1e4, "pixels, at least 0.01")?;
     let offset_range_pixels =
         checked.real("offset_range_pixels", job.offset_range_pixels, 0.0..=1e4, "pixels, 0 for no offsets")?;
+
+    if offset_range_pixels > MOST_OFFSET_STEPS * offset_step_pixels {
+        return Err(layers.error(
+            "offset_range_pixels",
+            format!("a range of {offset_range_pixels} in steps of {offset_step_pixels} pixels gives too many offsets"),
+            format!("Give a range of at most {MOST_OFFSET_STEPS} steps."),
+        ));
+    }
 
     let memory = checked.value("memory", job.memory.clone())?;
     let memory_bytes = match memory.as_str() {
@@ -288,6 +298,10 @@ impl Checked<'_> {
         match std::fs::metadata(&file) {
             Ok(metadata) if metadata.is_dir() => {
                 Err(Error::new(ExitCode::NoInput, place, "is a folder", "Name a file, not a folder."))
+            }
+            // A pipe can be read only once, and would be waited for.
+            Ok(metadata) if !metadata.is_file() => {
+                Err(Error::new(ExitCode::NoInput, place, "is no regular file", "Name a file on disk."))
             }
             Ok(_) => Ok(path.to_path_buf()),
             Err(cause) => Err(Error::new(

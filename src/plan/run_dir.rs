@@ -69,6 +69,19 @@ impl RunDir {
         self.root.join("RELION_JOB_ABORT_NOW")
     }
 
+    /// Whether the engine is asked to stop. The request is taken away: the next start is to go on.
+    ///
+    /// # Errors
+    /// The file is there and cannot be removed.
+    pub fn take_abort_request(&self) -> Result<bool> {
+        let path = self.abort_request();
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(cause) => Err(Error::writing(&path, &cause)),
+        }
+    }
+
     /// An output by the end of its name: `output("it010_class001.mrc")` is `DIR/run_it010_class001.mrc`.
     pub fn output(&self, name: &str) -> PathBuf {
         self.root.join(format!("{}_{name}", Self::OUTPUT_PREFIX))

@@ -35,6 +35,8 @@ use super::step::Memory;
 
 /// Share of particles that may be set aside before the run stops.
 const MOST_SET_ASIDE: f64 = 0.1;
+/// Particles that are set aside by name in a run; the rest is counted.
+const MOST_NAMED: usize = 20;
 /// Micrograph groups up to which noise tables for RELION 3.1 are written.
 const MOST_GROUP_TABLES: usize = 100;
 
@@ -130,14 +132,19 @@ impl<'a> Files<'a> {
     /// Names the particles that were left out, each once; too many end the run.
     pub fn set_aside(&mut self, job: &Job<'_>, outcomes: &[Outcome]) -> Result<()> {
         let all: Vec<&(u32, String)> = outcomes.iter().flat_map(|o| &o.set_aside).collect();
-        let mut again = 0;
+        let (mut again, mut unnamed) = (0, 0);
         for (particle, cause) in &all {
-            if self.named.insert(*particle) {
+            if !self.named.insert(*particle) {
+                again += 1;
+            } else if self.named.len() <= MOST_NAMED {
                 let name = job.images.name(*particle);
                 self.warn(&format!("{name}: {cause}: set aside in iteration {}", self.iteration))?;
             } else {
-                again += 1;
+                unnamed += 1;
             }
+        }
+        if unnamed > 0 {
+            self.warn(&format!("and {unnamed} more images set aside in iteration {}", self.iteration))?;
         }
         if again > 0 {
             self.warn(&format!("set aside in iteration {} as before: {again} images", self.iteration))?;

@@ -16,6 +16,7 @@ use crate::formats::star::StarFile;
 use crate::fourier;
 use crate::imaging::CtfOptions;
 use crate::imaging::FirstPeak;
+use crate::imaging::mask::has_inside;
 use crate::imaging::mtf::Mtf;
 use crate::maximisation::flatten;
 use crate::model::Volume;
@@ -53,9 +54,7 @@ impl Inputs {
     pub fn load(plan: &Plan) -> Result<Self> {
         let particles_file = plan.file(&plan.particles);
         let mut dataset = Dataset::read(&particles_file, &ReadOptions { ctf: plan.ctf, ..ReadOptions::default() })?;
-        for optics in &dataset.optics {
-            fits(plan, optics)?;
-        }
+        dataset.suits(plan)?;
         if plan.skip_align && dataset.assignments.iter().all(|a| a.euler == Euler::default()) {
             return Err(Error::bad_data(
                 particles_file.display().to_string(),
@@ -117,9 +116,13 @@ impl Inputs {
     }
 
     /// What the particle file leaves open, or asks for and this version does not do, a sentence each.
-    pub fn not_applied(&self) -> Vec<String> {
+    pub fn not_applied(&self, plan: &Plan) -> Vec<String> {
         let optics = &self.dataset.optics;
-        let mut told = Vec::new();
+        let mut told = self.dataset.remarks(plan);
+        let cores = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
+        if plan.threads > cores {
+            told.push(format!("{} threads on {cores} cores: more threads than cores are slower", plan.threads));
+        }
         for group in optics.iter().filter(|o| o.mtf_file.is_none()) {
             if optics.iter().any(|o| o.mtf_file.is_some()) {
                 told.push(format!(
@@ -272,6 +275,7 @@ fn read_mask(file: &Path, plan: &Plan, box_pixels: usize, pixel: f64) -> Result<
     if map.data.iter().all(|v| *v <= 0.0) {
         return Err(Error::bad_data(place(), "the mask is empty: no voxel is above 0", "Give a mask of the particle."));
     }
+    has_inside(&place(), &map.data)?;
     let same_pixel = (map.pixel_size_angstrom / pixel - 1.0).abs() <= SAME_MASK_PIXEL;
     if (map.box_pixels != box_pixels || !same_pixel) && !plan.trust_reference_size {
         return Err(Error::bad_data(
@@ -284,21 +288,6 @@ fn read_mask(file: &Path, plan: &Plan, box_pixels: usize, pixel: f64) -> Result<
         ));
     }
     Ok(map)
-}
-
-/// The particle must lie inside its images.
-fn fits(plan: &Plan, optics: &OpticsGroup) -> Result<()> {
-    let edge = optics.box_pixels as f64 * optics.pixel_size_angstrom;
-    if plan.diameter_angstrom <= edge {
-        return Ok(());
-    }
-    Err(Error::usage(
-        format!(
-            "the diameter of {} A does not fit into the box of {edge:.1} A of optics group {}",
-            plan.diameter_angstrom, optics.name
-        ),
-        "Give the diameter of the particle, or extract the particles in a larger box.",
-    ))
 }
 
 /// A reference in the box and pixel size of the images.

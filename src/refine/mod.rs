@@ -10,6 +10,7 @@ mod images;
 mod inputs;
 mod maximise;
 mod memory;
+mod meter;
 pub mod plan;
 mod spread;
 mod start;
@@ -32,11 +33,13 @@ use crate::model::State;
 use crate::plan::JobKind;
 use crate::plan::Plan;
 use crate::plan::RunDir;
+use crate::plan::progress::ProgressWriter;
 use crate::sampling;
 
 use files::Files;
 use images::Images;
 use inputs::Inputs;
+use meter::Metered;
 use step::Done;
 use step::Engine;
 
@@ -47,7 +50,7 @@ const ADAPTIVE_FRACTION: f64 = 0.999;
 struct Job<'a> {
     plan: &'a Plan,
     inputs: &'a Inputs,
-    images: &'a Images<'a>,
+    images: &'a Metered<'a>,
 }
 
 /// Does the work of a run folder from where it stands: from the beginning, or after its newest checkpoint.
@@ -65,12 +68,13 @@ pub fn run(run_dir: &RunDir, plan: &Plan) -> Result<ExitCode> {
 
 fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> {
     let inputs = Inputs::load(plan)?;
-    for sentence in inputs.not_applied() {
+    for sentence in inputs.not_applied(plan) {
         files.warn(&sentence)?;
     }
     let images = Images::new(&inputs.dataset, &inputs.headers);
+    let metered = Metered::new(&images, inputs.dataset.particles.len(), ProgressWriter::open(&run_dir.progress())?);
     let mut usual_spread = Vec::new();
-    let job = Job { plan, inputs: &inputs, images: &images };
+    let job = Job { plan, inputs: &inputs, images: &metered };
     let mut state = match checkpoint::load_latest(run_dir.root())? {
         Some(loaded) => {
             for warning in &loaded.warnings {
@@ -94,7 +98,7 @@ fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> 
     };
     let mut engine = Engine::new(plan, &inputs, usual_spread);
     while !is_finished(plan, &state) {
-        if run_dir.abort_request().exists() {
+        if run_dir.take_abort_request()? {
             files.finished(&state, true)?;
             return Ok(ExitCode::Checkpointed);
         }
@@ -170,6 +174,7 @@ fn iteration(job: &Job<'_>, engine: &mut Engine, before: State, files: &mut File
     let search = grid::search(plan, local.as_ref());
     let comparison = if correlation { Comparison::CrossCorrelation } else { Comparison::Likelihood };
     let grid = step::Grid { orientations: &orientations, translations: &translations, search, comparison };
+    job.images.start(state.iteration, if last && inputs.has_reconstruct_images() { 2 } else { 1 })?;
     let used_size = state.sizes.current_size;
     let Done { old, finale, memory } = engine.iterate(job, files, &mut state, &grid, last)?;
     let (layout, counted) = engine.layouts();

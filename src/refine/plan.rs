@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use crate::arena::Kind;
 use crate::arena::Layout;
+use crate::error::Error;
+use crate::error::ExitCode;
 use crate::error::Result;
 use crate::expectation::Comparison;
 use crate::expectation::Scalar;
@@ -189,10 +191,14 @@ fn step(plan: &Plan, inputs: &Inputs, state: &mut State, name: &'static str, las
     let tasks: Vec<Task<'_>> = (0..members.len()).map(task).collect();
     let correlation = name == FIRST && plan.first_iteration_cc;
     let maximisation = maximise::Step::new(plan, inputs, tasks[0].geometry(), last, correlation);
-    match plan.precision {
+    let counted = match plan.precision {
         Precision::Single => count::<f32>(plan, inputs, &tasks, &maximisation, name),
         Precision::Double => count::<f64>(plan, inputs, &tasks, &maximisation, name),
-    }
+    };
+    counted.map_err(|error| match error.code {
+        ExitCode::Memory => Error { place: format!("{name} iteration"), ..error },
+        _ => error,
+    })
 }
 
 fn count<T: Scalar>(

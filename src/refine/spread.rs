@@ -65,5 +65,6 @@ pub fn of_first(dataset: &Dataset, images: &Images<'_>, image_of: impl Fn(u32) -
 /// Usual spread of the images for the final reconstruction.
 pub fn of_reconstruct_images(job: &Job<'_>) -> Result<Vec<f64>> {
     let dataset = &job.inputs.dataset;
-    Ok(of_first(dataset, job.images, |particle| dataset.particles[particle as usize].reconstruct_image)?.usual)
+    Ok(of_first(dataset, job.images.uncounted(), |particle| dataset.particles[particle as usize].reconstruct_image)?
+        .usual)
 }

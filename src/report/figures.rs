@@ -52,9 +52,8 @@ pub fn figures(run: &Run) -> Vec<Figure> {
         class_shares(run),
         phases(run),
         weights(run),
-        arena(run),
     ];
-    drawn.into_iter().flatten().collect()
+    drawn.into_iter().chain(arena(run)).flatten().collect()
 }
 
 /// Iterations with something to show (the zeroth, before any particle was looked at, has no resolution).
@@ -101,7 +100,7 @@ fn fourier_shell_correlation(run: &Run) -> Option<Figure> {
         _ => return None,
     };
     let mut chart =
-        Chart::new("Fourier shell correlation of the half maps", resolution_axis(run), Axis::linear("", 0.0, 1.0));
+        Chart::new("Fourier shell correlation of the half maps", resolution_axis(run), Axis::linear("FSC", 0.0, 1.0));
     let (first_colour, last_colour) = ([0xd7, 0xe3, 0xf0], [0x7f, 0xa9, 0xd6]);
     for (i, (_, facts)) in earlier.iter().enumerate() {
         let age = i as f64 / (earlier.len().max(2) - 1) as f64;
@@ -121,7 +120,7 @@ fn signal_to_noise(run: &Run) -> Option<Figure> {
     if facts.fsc.iter().any(|v| *v > 0.0) {
         return None;
     }
-    let y = Axis::log("", SMALLEST_RATIO, 1000.0);
+    let y = Axis::log("ratio", SMALLEST_RATIO, 1000.0);
     let mut chart = Chart::new("Signal of the data against the prior, by class", resolution_axis(run), y);
     let names: Vec<String> = (1..=facts.ssnr.len()).map(|k| format!("class {k}")).collect();
     let mut entries = Vec::new();
@@ -177,7 +176,7 @@ fn image_size(run: &Run) -> Option<Figure> {
 fn max_probability(run: &Run) -> Option<Figure> {
     let points = per_iteration(run, |facts| facts.average_max_probability);
     let x = iteration_axis(&points)?;
-    let mut chart = Chart::new("Mean probability of the best pose", x, Axis::linear("", 0.0, 1.0));
+    let mut chart = Chart::new("Mean probability of the best pose (Pmax)", x, Axis::linear("Pmax", 0.0, 1.0));
     chart.series(&Series::new(SERIES[0], points));
     Some(Figure::new("pmax", "Certainty of the poses", "1 when every particle has a single pose.", chart))
 }
@@ -188,7 +187,8 @@ fn class_shares(run: &Run) -> Option<Figure> {
     if classes < 2 {
         return None;
     }
-    let mut chart = Chart::new("Share of the particles, by class", iteration_axis(&all)?, Axis::linear("", 0.0, 1.0));
+    let mut chart =
+        Chart::new("Share of the particles, by class", iteration_axis(&all)?, Axis::linear("share", 0.0, 1.0));
     for (&iteration, facts) in run.iterations.iter().filter(|(i, _)| **i > 0) {
         let parts: Vec<_> =
             facts.class_shares.iter().enumerate().map(|(k, &s)| (s, SERIES[k % SERIES.len()])).collect();
@@ -208,26 +208,31 @@ fn phases(run: &Run) -> Option<Figure> {
     let mut order: Vec<(&str, f64)> = totals.into_iter().collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1));
     let shown = order.len().min(SERIES.len() - 1);
+    let longest = run.finished.values().map(|f| f.phase_seconds.values().sum()).fold(0.0, f64::max);
+    let (unit, scale) = time_unit(longest);
     let parts = |f: &IterationFinished| {
-        let of = |name: &str| f.phase_seconds.get(name).copied().unwrap_or(0.0);
+        let of = |name: &str| f.phase_seconds.get(name).copied().unwrap_or(0.0) / scale;
         let mut parts: Vec<_> = (0..shown).map(|i| (of(order[i].0), SERIES[i])).collect();
         parts.push((order[shown..].iter().map(|(name, _)| of(name)).sum(), SERIES[SERIES.len() - 1]));
         parts
     };
-    let totals: Vec<[f64; 2]> =
-        run.finished.values().map(|f| [f64::from(f.iteration), f.phase_seconds.values().sum()]).collect();
+    let totals: Vec<[f64; 2]> = run
+        .finished
+        .values()
+        .map(|f| [f64::from(f.iteration), f.phase_seconds.values().sum::<f64>() / scale])
+        .collect();
     let x = iteration_axis(&totals)?;
     if largest(&totals) <= 0.0 {
         return None;
     }
-    let mut chart = Chart::new("Time", x, Axis::linear("s", 0.0, largest(&totals)));
+    let mut chart = Chart::new("Time", x, Axis::linear(unit, 0.0, largest(&totals)));
     run.finished.values().for_each(|f| chart.stack(f64::from(f.iteration), 0.7, &parts(f)));
     let mut entries: Vec<(&str, _)> = (0..shown).map(|i| (order[i].0, SERIES[i])).collect();
     if shown < order.len() {
         entries.push(("other", SERIES[SERIES.len() - 1]));
     }
     chart.legend(&entries);
-    Some(Figure::new("time", "Time by phase", "Wall-clock seconds of each iteration.", chart))
+    Some(Figure::new("time", "Time by phase", "Wall-clock time of each iteration.", chart))
 }
 
 fn weights(run: &Run) -> Option<Figure> {
@@ -249,30 +254,52 @@ fn weights(run: &Run) -> Option<Figure> {
     Some(Figure::new("weights", "Memory of the weights", caption, chart))
 }
 
-fn arena(run: &Run) -> Option<Figure> {
-    let last = run.arena.last()?;
-    let top = run.arena.iter().map(|p| p.top_bytes).max().unwrap_or(0) as f64 / MIB;
+/// Top of the arena over the whole run, and enlarged over its last iteration.
+fn arena(run: &Run) -> [Option<Figure>; 2] {
+    let caption = "Used bytes of the arena, from the beginning of the run. Iterations come and go in stack order.";
+    let whole =
+        trace(run, 0, "Top of the memory stack").map(|chart| Figure::new("memory", "Memory over time", caption, chart));
+    let caption = "The same in the last iteration: batches of particles come and go within it, tiles within batches.";
+    let last = trace(run, run.last_iteration_of_arena, "Top of the memory stack, last iteration")
+        .map(|chart| Figure::new("memory-iteration", "Memory over an iteration", caption, chart));
+    [whole, last.filter(|_| run.last_iteration_of_arena > 0)]
+}
+
+fn trace(run: &Run, first: usize, title: &str) -> Option<Chart> {
+    let points = &run.arena[first..];
+    let begin = if first == 0 { 0.0 } else { points.first()?[0] };
+    let (unit, scale) = time_unit(points.last()?[0] - begin);
+    let end = ((points.last()?[0] - begin) / scale).max(1e-3);
+    let top = largest(points) / MIB;
     let reserved = run.finished.values().map(|f| f.arena_reserved_bytes).max().unwrap_or(0) as f64 / MIB;
-    let mut x = Axis::linear("seconds", 0.0, last.seconds.max(1e-3));
-    x.high = last.seconds.max(1e-3);
+    let mut x = Axis::linear(unit, 0.0, end);
+    x.high = end;
     x.ticks.retain(|(value, _)| *value <= x.high * 1.0001);
-    let mut chart = Chart::new("Top of the memory stack", x, Axis::linear("MiB", 0.0, top.max(reserved)));
-    let stride = run.arena.len().div_ceil(MOST_TRACE_POINTS);
+    let mut chart = Chart::new(title, x, Axis::linear("MiB", 0.0, top.max(reserved)));
+    let stride = points.len().div_ceil(MOST_TRACE_POINTS);
     let mut steps: Vec<[f64; 2]> = Vec::new();
-    for chunk in run.arena.chunks(stride) {
+    for chunk in points.chunks(stride) {
         // Of points that fall together the highest counts.
-        let high = chunk.iter().map(|p| p.top_bytes).max().unwrap_or(0) as f64 / MIB;
+        let (at, high) = ((chunk[0][0] - begin) / scale, largest(chunk) / MIB);
         if let Some(&[_, before]) = steps.last() {
-            steps.push([chunk[0].seconds, before]);
+            steps.push([at, before]);
         }
-        steps.push([chunk[0].seconds, high]);
+        steps.push([at, high]);
     }
     chart.series(&Series { width: 1.2, dots: false, ..Series::new(SERIES[0], steps) });
     if reserved > 0.0 {
         chart.threshold(reserved, "reserved");
     }
-    let caption = "Used bytes of the arena over time: iteration, batch and tile frames come and go in stack order.";
-    Some(Figure::new("memory", "Memory over time", caption, chart))
+    Some(chart)
+}
+
+/// A unit in which so many seconds are a number that is easy to read, and its length in seconds.
+fn time_unit(seconds: f64) -> (&'static str, f64) {
+    match seconds {
+        s if s > 3.0 * 3600.0 => ("hours", 3600.0),
+        s if s > 300.0 => ("minutes", 60.0),
+        _ => ("seconds", 1.0),
+    }
 }
 
 fn angular_coverage(run: &Run) -> Option<Figure> {

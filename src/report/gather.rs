@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use serde::Deserialize;
-
 use crate::error::Error;
 use crate::error::Result;
 use crate::formats::mrc;
@@ -14,8 +12,10 @@ use crate::formats::star::StarFile;
 use crate::model::Volume;
 use crate::plan::RunDir;
 use crate::plan::progress;
+use crate::plan::progress::ArenaPoint;
 use crate::plan::progress::Event;
 use crate::plan::progress::IterationFinished;
+use crate::plan::progress::Record;
 use crate::plan::progress::Started;
 
 /// A curve over shells 0, 1, 2 ...
@@ -32,14 +32,6 @@ pub struct Facts {
     pub fsc: Curve,
     /// Data-versus-prior ratio, one curve a class.
     pub ssnr: Vec<Curve>,
-}
-
-/// Top of the arena at one moment.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct ArenaPoint {
-    pub seconds: f64,
-    pub frame: String,
-    pub top_bytes: u64,
 }
 
 /// A direction from which particles look, with its weight.
@@ -63,7 +55,10 @@ pub struct Run {
     /// The engine said that there is nothing left to do.
     pub is_finished: bool,
     pub warnings: Vec<String>,
-    pub arena: Vec<ArenaPoint>,
+    /// Top of the arena: seconds of work since the beginning of the run, and bytes.
+    pub arena: Vec<[f64; 2]>,
+    /// Where the last iteration begins in it.
+    pub last_iteration_of_arena: usize,
     pub views: Vec<View>,
     /// How wide a view counts, in degrees.
     pub view_spread_degrees: f64,
@@ -111,7 +106,10 @@ pub fn gather(folder: &Path) -> Result<Run> {
 }
 
 fn iterations_in(folder: &Path) -> Result<Vec<u32>> {
-    let failed = |e| Error::reading(folder, &e);
+    let failed = |e| Error {
+        fix: "Name the folder of a run: the --out of `relion-rs run`.".into(),
+        ..Error::reading(folder, &e)
+    };
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
@@ -164,7 +162,9 @@ fn progress_of(run_dir: &RunDir, run: &mut Run) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    for record in progress::read(&path)? {
+    let records = progress::read(&path)?;
+    trace_of(&records, run);
+    for record in records {
         match record.event {
             Event::Started(started) => run.started = Some(started),
             // An iteration that was repeated after an interruption counts once, as it was done last.
@@ -178,20 +178,28 @@ fn progress_of(run_dir: &RunDir, run: &mut Run) -> Result<()> {
             _ => {}
         }
     }
-    run.arena = arena_trace(&fs::read_to_string(&path).map_err(|e| Error::reading(&path, &e))?);
     Ok(())
 }
 
-/// The last line `{"event":"arena_trace","points":[{"seconds":..,"frame":"batch","top_bytes":..}, ...]}`.
-fn arena_trace(text: &str) -> Vec<ArenaPoint> {
-    #[derive(Deserialize)]
-    struct Line {
-        event: String,
-        points: Vec<ArenaPoint>,
+/// Puts the traces of all iterations on one clock, which stands still between a stop and going on.
+fn trace_of(records: &[Record], run: &mut Run) {
+    let (mut worked, mut since, mut searched) = (0.0, None, None);
+    for record in records {
+        let now = worked + since.map_or(0.0, |since| record.unix_seconds - since);
+        match &record.event {
+            Event::Started(_) => (worked, since) = (run.arena.last().map_or(0.0, |p| p[0]), Some(record.unix_seconds)),
+            // The arena is in use until then; its trace is written at the end of the iteration.
+            Event::Phase { name, .. } if name == "expectation" => searched = Some(now),
+            Event::ArenaTrace { points } => {
+                let end = searched.take().unwrap_or(now);
+                let last = points.last().map_or(0.0, |point| point.seconds);
+                run.last_iteration_of_arena = run.arena.len();
+                let at = |point: &ArenaPoint| [(end - last + point.seconds).max(0.0), point.top_bytes as f64];
+                run.arena.extend(points.iter().map(at));
+            }
+            _ => {}
+        }
     }
-    let lines = text.lines().rev().filter(|line| line.contains("arena_trace"));
-    let mut traces = lines.filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    traces.find(|line| line.event == "arena_trace").map_or_else(Vec::new, |line| line.points)
 }
 
 /// Unit vector of the viewing direction with these Euler angles (rot about z, tilt from z).
@@ -272,15 +280,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_arena_trace_is_taken_and_nonsense_skipped() {
-        let text = concat!(
-            "{\"event\":\"arena_trace\",\"points\":[{\"seconds\":0,\"frame\":\"run\",\"top_bytes\":1}]}\n",
-            "{\"event\":\"arena_trace\",\"points\":[{\"seconds\":1.5,\"frame\":\"batch\",\"top_bytes\":7}]}\n",
-            "{\"event\":\"arena_trace\",\"poi\n",
-            "{\"event\":\"warning\",\"text\":\"arena_trace\"}\n"
-        );
-        assert_eq!(arena_trace(text), [ArenaPoint { seconds: 1.5, frame: "batch".into(), top_bytes: 7 }]);
-        assert!(arena_trace("").is_empty());
+    fn traces_follow_each_other_and_a_pause_takes_no_time() {
+        let line = |unix: f64, rest: &str| format!("{{\"unix_seconds\":{unix},\"event\":{rest}}}");
+        let started = "\"started\",\"program_version\":\"\",\"kind\":\"class3d\",\"host\":\"\",\"process\":1,\"threads\":1,\
+            \"instruction_set\":\"\",\"precision\":\"\",\"particles\":1,\"classes\":1,\"box_pixels\":8,\
+            \"pixel_size_angstrom\":1.0,\"resumed_from\":null,\"last_iteration\":9";
+        let phase = "\"phase\",\"iteration\":1,\"name\":\"expectation\",\"seconds\":3";
+        let trace = "\"arena_trace\",\"points\":[{\"seconds\":7,\"frame\":\"run\",\"top_bytes\":1},\
+            {\"seconds\":9,\"frame\":\"batch\",\"top_bytes\":5}]";
+        let text = [(100.0, started), (104.0, phase), (106.0, trace), (900.0, started), (903.0, phase), (903.5, trace)]
+            .map(|(unix, rest)| serde_json::from_str::<Record>(&line(unix, rest)).unwrap());
+        let mut run = Run::default();
+        trace_of(&text, &mut run);
+        assert_eq!(run.arena, [[2.0, 1.0], [4.0, 5.0], [5.0, 1.0], [7.0, 5.0]]);
+        assert_eq!(run.last_iteration_of_arena, 2);
     }
 
     #[test]

@@ -62,7 +62,7 @@ mod tests {
             "weights":{"blocks_bytes":1000,"dense_bytes":30000,"csr_bytes":1500},"arena_peak_bytes":900,
             "arena_reserved_bytes":1000,"phase_seconds":{"coarse pass":1.5,"fine pass":2.5}}"#;
         let warning = r#"{"unix_seconds":1.0,"event":"warning","text":"particle <b>17</b> was set aside"}"#;
-        let trace = r#"{"event":"arena_trace","points":[{"seconds":0.0,"frame":"run","top_bytes":100},
+        let trace = r#"{"unix_seconds":1.0,"event":"arena_trace","points":[{"seconds":0.0,"frame":"run","top_bytes":100},
             {"seconds":2.0,"frame":"batch","top_bytes":900}]}"#;
         let lines = [line, warning, trace].map(|line| line.replace('\n', " ")).join("\n");
         fs::write(folder.path().join("progress.jsonl"), lines).unwrap();

@@ -74,7 +74,7 @@ fn push(page: &mut String, text: std::fmt::Arguments) {
 fn lead(run: &Run) -> String {
     let last = run.iterations.keys().next_back().copied().unwrap_or(0);
     if run.last.is_some() {
-        format!("Finished after {last} iterations and a final one with all particles.")
+        format!("Finished after {last} iterations, the last one with all particles together.")
     } else if run.is_finished {
         format!("Finished after {last} iterations.")
     } else {

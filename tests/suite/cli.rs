@@ -327,6 +327,16 @@ sleep 30;
         assert_eq!(child.wait().unwrap().code(), Some(75), "{name}");
         assert_eq!(fs::read_to_string(stage.path("out/got")).unwrap(), name);
     }
+    // An engine that dies of it, within an iteration: no defect, and the same command goes on.
+    let deaf = script.lines().filter(|line| !line.starts_with("$SIG")).collect::<Vec<_>>().join("\n");
+    let stage = Stage::new(Some(&deaf));
+    let mut child = stage.command(JOB).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&stage.path("out/ready"), &mut child);
+    let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 75, "{}", err(&output));
+    assert!(err(&output).contains("stopped before the first checkpoint; `relion-rs resume out`"), "{}", err(&output));
 }
 
 fn started(process: u32) -> Event {
@@ -476,7 +486,7 @@ fn check_reads_what_simulate_makes_and_tells_every_fault() {
     let output = stage.launch(job);
     assert_eq!(code(&output), 0, "{}", err(&output));
     let text = out(&output);
-    for said in ["particles: 40 in 1 stacks", "reference: ", "32 voxels of 7.0000 A", "images: 40 read"] {
+    for said in ["particles: 40 in 1 stack and", "reference: ", "32 voxels of 7.0000 A", "images: 40 read"] {
         assert!(text.contains(said), "{said}: {text}");
     }
     assert!(!stage.path("out").exists(), "a check leaves nothing behind");
@@ -513,7 +523,8 @@ fn check_refuses_maps_that_cannot_be_a_reference() {
         (voxels(1.5), "all voxels are 1.5"),
         (with(1024 + 4 * 33, f32::NAN.to_le_bytes()), "voxel (1, 1, 0) is NaN"),
         (with(40, 0.0_f32.to_le_bytes()), "pixel size"),
-        (with(40, 320.0_f32.to_le_bytes()), "32 voxels of 10.0000 A"),
+        (with(40, 320.0_f32.to_le_bytes()), "10.0000 A along x and 7.0000 A along y"),
+        ([&good[..40], &320.0_f32.to_le_bytes().repeat(3), &good[52..]].concat(), "32 voxels of 10.0000 A"),
         (good[..good.len() - 100].to_vec(), "bad.mrc"),
         (Vec::new(), "bad.mrc"),
     ] {

@@ -19,3 +19,4 @@ mod sampling;
 mod star;
 mod support;
 mod tidy;
+mod verbs;

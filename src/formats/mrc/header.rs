@@ -7,12 +7,16 @@ use std::path::Path;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
+use crate::formats::compressed::compression;
 use crate::formats::mrc::Statistics;
+use crate::formats::mrc::is_stack_name;
 
 pub const HEADER_BYTES: usize = 1024;
 
 /// An edge of this many pixels is not an image but another kind of file, or the other byte order.
 const LARGEST_EDGE: i32 = 65_535;
+/// Relative difference of the edges of a voxel that counts as none: cells are written as 32-bit reals.
+const SAME_EDGE: f64 = 1e-3;
 /// Labels and format version of what we write (MRC2014, first revision).
 const FORMAT_VERSION: i32 = 20_140;
 
@@ -260,6 +264,28 @@ impl Header {
     }
 }
 
+/// A map has one pixel size: voxels that are no cubes are refused. A cell or sampling of 0 says nothing.
+fn check_voxels(bytes: &[u8; HEADER_BYTES], header: &Header, place: &str) -> Result<()> {
+    let order = header.byte_order;
+    for axis in 1..3 {
+        let sampling = f64::from(order.i32(bytes, word::SAMPLING + 4 * axis));
+        let edge = f64::from(order.f32(bytes, word::CELL + 4 * axis)) / sampling;
+        let known = header.pixel_size_angstrom > 0.0 && sampling > 0.0 && edge > 0.0;
+        if known && (edge / header.pixel_size_angstrom - 1.0).abs() > SAME_EDGE {
+            return Err(Error::bad_data(
+                place,
+                format!(
+                    "the voxels are {:.4} A along x and {edge:.4} A along {}",
+                    header.pixel_size_angstrom,
+                    ["x", "y", "z"][axis]
+                ),
+                "Resample the map to cubic voxels, or correct the cell in the header.",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Opens a file, and reads and checks its header.
 pub(super) fn open(path: &Path) -> Result<(File, Header)> {
     let place = || path.display().to_string();
@@ -281,7 +307,14 @@ pub(super) fn open(path: &Path) -> Result<(File, Header)> {
     }
     let mut bytes = [0; HEADER_BYTES];
     file.read_exact_at(&mut bytes, 0).map_err(|cause| Error::reading(path, &cause))?;
+    if let Some((kind, command)) = compression(&bytes) {
+        let fix = format!("Unpack it first: {command} {}", path.display());
+        return Err(Error::bad_data(place(), format!("compressed with {kind}"), fix));
+    }
     let header = Header::parse(&bytes, &place())?;
+    if header.nz > 1 && !is_stack_name(path) {
+        check_voxels(&bytes, &header, &place())?;
+    }
     header.check_length(about.len(), path)?;
     Ok((file, header))
 }

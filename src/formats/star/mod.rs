@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::formats::compressed::compression;
 
 pub use block::Block;
 pub use block::Layout;
@@ -66,6 +67,13 @@ impl StarFile {
     /// Reads a file's bytes; `name` stands for the file in messages.
     pub fn parse(name: &str, bytes: Vec<u8>) -> Result<Self> {
         let text = String::from_utf8(bytes).map_err(|cause| {
+            if let Some((kind, command)) = compression(cause.as_bytes()) {
+                return Error::bad_data(
+                    name,
+                    format!("compressed with {kind}"),
+                    format!("Unpack it first: {command} {name}"),
+                );
+            }
             let valid = &cause.as_bytes()[..cause.utf8_error().valid_up_to()];
             let line = 1 + valid.iter().filter(|&&b| b == b'\n').count();
             Error::bad_data(

@@ -15,11 +15,12 @@ use super::Case;
 use super::bench::BOX;
 use super::bench::Bench;
 use super::bench::PIXEL_ANGSTROM;
+use super::sense;
 
-const STAR: &str = "particles.star";
-const STACK: &str = "particles.mrcs";
-const MAP: &str = "ref.mrc";
-const NONE: fn(&Bench) = |_| ();
+pub const STAR: &str = "particles.star";
+pub const STACK: &str = "particles.mrcs";
+pub const MAP: &str = "ref.mrc";
+pub const NONE: fn(&Bench) = |_| ();
 
 /// Words of an MRC header.
 const NX: usize = 0;
@@ -28,20 +29,23 @@ const MODE: usize = 3;
 const CELL: usize = 10;
 const EXTENDED: usize = 23;
 
-fn case(name: &'static str, code: ExitCode, says: &'static [&'static str], spoil: fn(&Bench)) -> Case {
+pub fn case(name: &'static str, code: ExitCode, says: &'static [&'static str], spoil: fn(&Bench)) -> Case {
     Case { name, spoil, flags: "", code, says, check: code }
 }
 
-fn with(flags: &'static str, case: Case) -> Case {
+pub fn with(flags: &'static str, case: Case) -> Case {
     Case { flags, ..case }
 }
 
-fn checked(check: ExitCode, case: Case) -> Case {
+pub fn checked(check: ExitCode, case: Case) -> Case {
     Case { check, ..case }
 }
 
 pub fn all() -> Vec<Case> {
-    [settings(), tables(), optics(), stacks(), pixels(), maps(), outputs()].into_iter().flatten().collect()
+    [settings(), tables(), optics(), stacks(), pixels(), maps(), outputs(), sense::all()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn settings() -> Vec<Case> {

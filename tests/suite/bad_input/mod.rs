@@ -6,6 +6,7 @@ mod bench;
 mod cases;
 mod disk;
 mod late;
+mod sense;
 
 use std::process::Output;
 use std::sync::atomic::AtomicUsize;
