@@ -13,6 +13,8 @@ mod memory;
 pub mod plan;
 mod start;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::time::Instant;
 
