@@ -97,11 +97,10 @@ pub fn estimate(job: &Job<'_>, engine: &mut Engine, state: &mut State) -> Result
     Ok(())
 }
 
+/// Memory for a transform.
+type Transform<'f> = &'f mut [Complex<f32>];
+
 /// A reference, and what its building needs: less than the expectation step allocates for the same reference.
-fn buffers<'f>(
-    geometry: &Geometry,
-    threads: usize,
-    frame: &mut Frame<'f>,
-) -> Result<(&'f mut [Complex<f32>], &'f mut [Complex<f32>])> {
+fn buffers<'f>(geometry: &Geometry, threads: usize, frame: &mut Frame<'f>) -> Result<(Transform<'f>, Transform<'f>)> {
     Ok((frame.alloc("reference", geometry.rows.len())?, products::projector_work::<f32>(frame, geometry, threads)?))
 }

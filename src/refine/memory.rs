@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 use crate::expectation::Scalar;
+use crate::expectation::SumVoxel;
 use crate::expectation::Task;
 use crate::expectation::products;
 use crate::expectation::products::Config;
@@ -114,7 +115,8 @@ pub fn fit<T: Scalar>(
         let Some(cap) = plan.memory_bytes.filter(|cap| needed as u64 > *cap) else {
             return Ok((config, layout));
         };
-        if !shrink(&mut config, plan.blocks_per_batch.is_some()) {
+        let copy_bytes = plan.classes * step.geometry.rows.len() * size_of::<SumVoxel>();
+        if !shrink(&mut config, plan.blocks_per_batch.is_some(), copy_bytes) {
             return Err(Error::new(
                 ExitCode::Memory,
                 "",
@@ -130,9 +132,14 @@ pub fn fit<T: Scalar>(
     }
 }
 
-/// One step down; what costs the least time goes first.
-fn shrink(config: &mut Config, keeps_batches: bool) -> bool {
+/// One step down; what costs the least time for its memory goes first. A copy of all sums takes `copy_bytes`.
+fn shrink(config: &mut Config, keeps_batches: bool, copy_bytes: usize) -> bool {
     let halved = |bytes: usize| if bytes / 2 < LEAST_BYTES { 0 } else { bytes / 2 };
+    // Large boxes: threads that wait for each other cost less than batches with next to no memory.
+    if config.sum_copies > 1 && copy_bytes > config.column_bytes + config.energy_bytes + config.weight_bytes {
+        config.sum_copies -= 1;
+        return true;
+    }
     if config.column_bytes > 0 {
         config.column_bytes = halved(config.column_bytes);
     } else if config.blocks_per_batch > 1 && !keeps_batches {

@@ -15,6 +15,8 @@ pub mod plan;
 mod spread;
 mod start;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::time::Instant;
 

@@ -17,7 +17,7 @@ use crate::support::golden;
 
 const LAUNCHER: &str = env!("CARGO_BIN_EXE_relion-rs");
 
-fn launch(folder: &Path, words: &str) -> Output {
+pub fn launch(folder: &Path, words: &str) -> Output {
     let mut command = Command::new(LAUNCHER);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RELION_RS_")) {
         command.env_remove(name);
@@ -26,14 +26,14 @@ fn launch(folder: &Path, words: &str) -> Output {
     command.args(words.split_whitespace()).output().unwrap()
 }
 
-fn done(folder: &Path, words: &str) -> String {
+pub fn done(folder: &Path, words: &str) -> String {
     let output = launch(folder, words);
     assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// A folder with 48 particles of beta-galactosidase, and the words of a job of one iteration on them.
-fn scene() -> (tempfile::TempDir, String) {
+pub fn scene() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let map = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/beta_galactosidase.mrc");
     done(folder.path(), &format!("simulate --map {} --out particles --count 48 --snr 0.1", map.display()));
@@ -42,7 +42,7 @@ fn scene() -> (tempfile::TempDir, String) {
     (folder, job.to_string())
 }
 
-const MIB: u64 = 1 << 20;
+pub const MIB: u64 = 1 << 20;
 
 #[test]
 fn a_cap_on_memory_changes_no_bit() {

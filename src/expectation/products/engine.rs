@@ -94,10 +94,11 @@ pub fn count<T: Scalar>(task: &Task<'_>, config: &Config, frame: &mut Frame<'_>)
     let geometry = &task.geometry();
     let classes = task.model.classes.len();
     frame.child(Kind::Iteration, |frame| {
-        shape::volumes::<T>(frame, classes, config.sum_copies, geometry.rows.len())?;
+        shape::references::<T>(frame, classes, geometry.rows.len())?;
         for _ in 0..classes {
             frame.child(Kind::Tile, |tile| shape::projector_work::<T>(tile, geometry, config.threads).map(|_| ()))?;
         }
+        shape::sum_copies(frame, classes, config.sum_copies, geometry.rows.len())?;
         for optics in 0..task.dataset.optics.len() {
             let members =
                 task.particles.iter().filter(|p| task.dataset.particles[**p as usize].optics as usize == optics);
@@ -152,10 +153,10 @@ fn iteration<T: Scalar>(
 ) -> Result<Outcome> {
     let geometry = &task.geometry();
     let classes = task.model.classes.len();
-    let shape::Volumes { mut references, copies } =
-        shape::volumes::<T>(frame, classes, config.sum_copies, geometry.rows.len())?;
+    let mut references = shape::references::<T>(frame, classes, geometry.rows.len())?;
     let reference_power = build_references(frame, task, geometry, config.threads, &mut references)?;
     let references: Vec<&[Complex<T>]> = references.iter().map(|r| &**r).collect();
+    let copies = shape::sum_copies(frame, classes, config.sum_copies, geometry.rows.len())?;
     let integers = sums.iter_mut().map(|sums| arena::recast::<SumVoxel, Voxel>(sums));
     let sums: Vec<Mutex<&mut [Voxel]>> =
         integers.zip(copies).flat_map(|(first, others)| std::iter::once(first).chain(others)).map(Mutex::new).collect();

@@ -98,25 +98,23 @@ pub fn sums<'f>(frame: &mut Frame<'f>, classes: usize, voxels: usize) -> Result<
     (0..classes).map(|_| frame.zeroed("sums", voxels)).collect()
 }
 
-/// Volumes that only the step itself needs.
-pub struct Volumes<'f, T> {
-    /// One oversampled transform a class.
-    pub references: Vec<&'f mut [Complex<T>]>,
-    /// Further copies of the integer sums, so that threads need not wait for each other: by class.
-    pub copies: Vec<Vec<&'f mut [Voxel]>>,
-}
-
-/// Allocates the volumes: `voxels` stored voxels each.
-pub fn volumes<'f, T: Scalar>(
+/// Allocates the oversampled transforms, one a class.
+pub fn references<'f, T: Scalar>(
     frame: &mut Frame<'f>,
     classes: usize,
-    copies: usize,
     voxels: usize,
-) -> Result<Volumes<'f, T>> {
-    let references = (0..classes).map(|_| frame.alloc("reference", voxels)).collect::<Result<_>>()?;
+) -> Result<Vec<&'f mut [Complex<T>]>> {
+    (0..classes).map(|_| frame.alloc("reference", voxels)).collect()
+}
+
+/// Further copies of the integer sums, so that threads need not wait for each other: by class.
+pub type SumCopies<'f> = Vec<Vec<&'f mut [Voxel]>>;
+
+/// Allocates them: with `copies` in all, one less a class. After the references are built, so that the memory of
+/// that serves again.
+pub fn sum_copies<'f>(frame: &mut Frame<'f>, classes: usize, copies: usize, voxels: usize) -> Result<SumCopies<'f>> {
     let mut of_class = || (1..copies).map(|_| frame.zeroed("copy of sums", voxels)).collect::<Result<_>>();
-    let copies = (0..classes).map(|_| of_class()).collect::<Result<_>>()?;
-    Ok(Volumes { references, copies })
+    (0..classes).map(|_| of_class()).collect()
 }
 
 /// Allocates what the building of one reference needs.

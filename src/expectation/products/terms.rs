@@ -76,8 +76,7 @@ pub fn terms<T: Scalar>(
     let shape = config.shape::<T>(task, group, members.len());
     let mut all = Vec::new();
     frame.child(Kind::Iteration, |frame| -> Result<()> {
-        let volume = |_| frame.alloc::<Complex<T>>("reference", geometry.rows.len());
-        let mut references = (0..task.model.classes.len()).map(volume).collect::<Result<Vec<_>>>()?;
+        let mut references = shape::references::<T>(frame, task.model.classes.len(), geometry.rows.len())?;
         engine::build_references(frame, task, geometry, config.threads, &mut references)?;
         let references: Vec<&[Complex<T>]> = references.iter().map(|r| &**r).collect();
         let mut tables = shape::tables::<T>(frame, &shape)?;
