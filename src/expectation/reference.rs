@@ -15,6 +15,7 @@ use super::Sums;
 use super::group::Group;
 use super::prepare::{self, Prepared, Workspace};
 use super::prior::OffsetPrior;
+use super::products::Work;
 use super::task::{Comparison, Outcome, Task};
 
 /// Reads an image into a buffer of its box.
@@ -82,7 +83,8 @@ pub fn expect(task: &Task<'_>, read: &ReadImage<'_>, volumes: &mut [&mut [SumVox
     sums.particle_count = task.particles.len();
     let coarse_samples = task.model.classes.len() * task.orientations.count() * task.translations.count();
     let reference_power = projectors.into_iter().map(|p| p.power).collect();
-    Ok(Outcome { sums, assignments, most_significant, coarse_samples, reference_power, set_aside: Vec::new() })
+    let (set_aside, work) = (Vec::new(), Work::default());
+    Ok(Outcome { sums, assignments, most_significant, coarse_samples, reference_power, set_aside, work })
 }
 
 impl Search<'_> {

@@ -108,4 +108,5 @@ pub struct Outcome {
     pub reference_power: Vec<Vec<f64>>,
     /// Particles that were left out, and why.
     pub set_aside: Vec<(u32, String)>,
+    pub work: super::products::Work,
 }

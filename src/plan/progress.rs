@@ -160,7 +160,10 @@ pub struct IterationFinished {
     /// (0 where the system does not tell).
     pub planned_bytes: u64,
     pub resident_peak_bytes: u64,
+    /// Wall-clock time; the phases follow each other.
     pub phase_seconds: BTreeMap<String, f64>,
+    /// Floating-point operations of the coarse search.
+    pub coarse_operations: f64,
     #[serde(deserialize_with = "nan_of_null")]
     pub wall_seconds: f64,
     #[serde(deserialize_with = "nan_of_null")]

@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::Outcome;
+use crate::expectation::products::Work;
 use crate::model::PriorMode;
 use crate::model::State;
 use crate::outputs;
@@ -43,6 +44,9 @@ const MOST_GROUP_TABLES: usize = 100;
 /// Points of the arena's trace written in an iteration.
 const MOST_TRACE_POINTS: usize = 500;
 
+/// The phase that is divided once it is over; what is left is the rest of it.
+pub const EXPECTATION: &str = "expectation";
+
 /// The files of a run.
 pub struct Files<'a> {
     plan: &'a Plan,
@@ -55,6 +59,7 @@ pub struct Files<'a> {
     iteration_begin: Instant,
     iteration_cpu: f64,
     phases: BTreeMap<String, f64>,
+    coarse_operations: f64,
     /// Particles whose names were told when they were set aside.
     named: BTreeSet<u32>,
 }
@@ -73,6 +78,7 @@ impl<'a> Files<'a> {
             iteration_begin: now,
             iteration_cpu: 0.0,
             phases: BTreeMap::new(),
+            coarse_operations: 0.0,
             named: BTreeSet::new(),
         })
     }
@@ -127,6 +133,21 @@ impl<'a> Files<'a> {
         let seconds = begin.elapsed().as_secs_f64();
         self.phases.insert(name.to_owned(), seconds);
         self.progress.write(Event::Phase { iteration: self.iteration, name: name.to_owned(), seconds })
+    }
+
+    /// Divides the time of the expectation step into its parts.
+    pub fn divide_expectation(&mut self, work: &Work) {
+        let parts = [
+            ("images", work.images),
+            ("coarse search", work.coarse),
+            ("fine search", work.fine),
+            ("weighted sums", work.sums),
+        ];
+        if let Some(rest) = self.phases.get_mut(EXPECTATION) {
+            *rest -= parts.iter().map(|(_, seconds)| seconds).sum::<f64>();
+        }
+        self.phases.extend(parts.map(|(name, seconds)| (name.to_owned(), seconds)));
+        self.coarse_operations = work.coarse_operations;
     }
 
     /// Names the particles that were left out, each once; too many end the run.
@@ -286,6 +307,7 @@ impl<'a> Files<'a> {
             planned_bytes: memory.planned,
             resident_peak_bytes: resident_peak_bytes(),
             phase_seconds: self.phases.clone(),
+            coarse_operations: self.coarse_operations,
             wall_seconds: self.iteration_begin.elapsed().as_secs_f64(),
             cpu_seconds: cpu_seconds() - self.iteration_cpu,
         };

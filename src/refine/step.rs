@@ -14,6 +14,7 @@ use crate::expectation::SumVoxel;
 use crate::expectation::Task;
 use crate::expectation::products;
 use crate::expectation::products::Config;
+use crate::expectation::products::Work;
 use crate::imaging::Geometry;
 use crate::maximisation::classes;
 use crate::model::State;
@@ -26,6 +27,7 @@ use crate::sampling::Translations;
 use crate::weights;
 
 use super::Job;
+use super::files::EXPECTATION;
 use super::files::Files;
 use super::inputs::Inputs;
 use super::maximise;
@@ -139,10 +141,13 @@ impl Engine {
         let arena = self.reserve(needed, most)?;
         let (old, outcomes, finale) = arena.run(|run| {
             run.child(Kind::Iteration, |frame| -> Result<_> {
-                let (outcomes, mut volumes) = files.phase("expectation", || {
+                let (outcomes, mut volumes) = files.phase(EXPECTATION, || {
                     let tasks = tasks(job, state, grid, &halves, looks);
                     expect::<T>(job, &tasks, &step, &config, frame)
                 })?;
+                let mut work = Work::default();
+                outcomes.iter().for_each(|outcome| work += outcome.work);
+                files.divide_expectation(&work);
                 let old = state.assignments.clone();
                 take_assignments(state, &halves, &outcomes);
                 files.set_aside(job, &outcomes)?;

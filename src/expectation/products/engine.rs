@@ -287,6 +287,7 @@ fn run_group<T: Scalar>(
                     &mut buffers,
                     &resolved,
                     tables.mass,
+                    &mut totals.work,
                 )?;
                 totals.add(task, &context, records);
                 Ok(())

@@ -20,7 +20,9 @@ mod run;
 mod shape;
 mod sweeps;
 mod terms;
+mod work;
 
 pub use engine::{Config, count, expect, layout};
 pub use shape::{Shape, projector_work, sums};
 pub use terms::{Pass, Terms, terms};
+pub use work::Work;

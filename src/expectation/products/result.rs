@@ -23,6 +23,7 @@ use super::batch::{Context, Record};
 use super::maximise::SHELL_UNITS;
 use super::posterior::MASS_UNITS;
 use super::shape::Shape;
+use super::work::Work;
 
 /// One particle's contribution to what is summed in canonical order.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +48,7 @@ pub struct Totals {
     origin_terms: Vec<(usize, usize, [f64; 2])>,
     set_aside: Vec<(u32, String)>,
     most_significant: usize,
+    pub work: Work,
 }
 
 /// Voxels turned from integers into numbers at a time.
@@ -66,6 +68,7 @@ impl Totals {
             origin_terms: Vec::with_capacity(task.particles.len() * task.model.classes.len()),
             set_aside: Vec::new(),
             most_significant: 0,
+            work: Work::default(),
         }
     }
 
@@ -232,6 +235,7 @@ impl Totals {
             coarse_samples,
             reference_power,
             set_aside: self.set_aside,
+            work: self.work,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! One batch: images, the coarse search, the columns that are kept, and then the fine pass.
 
 use std::sync::atomic::AtomicI64;
+use std::time::Instant;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -23,8 +24,10 @@ use super::shape;
 use super::shape::Buffers;
 use super::shape::PANEL;
 use super::sweeps;
+use super::work::Work;
+use super::work::lap;
 
-/// All phases of one batch.
+/// All phases of one batch; their time is added to `work`.
 pub fn run_batch<T: Scalar>(
     context: &Context<'_, T>,
     images: Batch<'_>,
@@ -36,7 +39,9 @@ pub fn run_batch<T: Scalar>(
     buffers: &mut Buffers<'_, T>,
     resolved: &[bool],
     mass: &[AtomicI64],
+    work: &mut Work,
 ) -> Result<()> {
+    let mut begin = Instant::now();
     let shape = &context.shape;
     let (row, real) = (shape.row::<T>(), shape.real_row::<T>());
     let offsets = shape.translations * (1 + shape.steps);
@@ -60,22 +65,37 @@ pub fn run_batch<T: Scalar>(
         record.start(index, position, shape);
         load::load(context, limits, images, p, record, worker, rows)
     })?;
+    work.images += lap(&mut begin);
     // 2: coarse samples.
     if shape.local {
         search_local(context, records, workers, buffers)?;
     } else {
         search_everywhere(context, records, workers, buffers)?;
     }
+    work.coarse_operations += coarse_operations(context, records);
+    work.coarse += lap(&mut begin);
     // 3: columns and pairs.
     keep_columns(context, records, workers, buffers)?;
+    let mut sums = 0.0;
     let mut start = 0;
     while start < records.len() {
         let span = pairs::span(context, records, buffers.significant, start);
         start = span.end;
-        sweeps::fine_pass(context, records, span, workers, buffers, volumes, resolved, mass)?;
+        sums += sweeps::fine_pass(context, records, span, workers, buffers, volumes, resolved, mass)?;
     }
     sweeps::merge(context, records, workers);
+    work.sums += sums;
+    work.fine += lap(&mut begin) - sums;
     Ok(())
+}
+
+/// Operations of the coarse products of a batch.
+fn coarse_operations<T: Scalar>(context: &Context<'_, T>, records: &[Record]) -> f64 {
+    let shape = &context.shape;
+    let poses = |record: &Record| if shape.local { record.listed } else { shape.poses };
+    let poses: usize = records.iter().filter(|r| r.is_used()).map(poses).sum();
+    // A complex product of which the real part is wanted, for every translation, and a real one.
+    poses as f64 * (4 * shape.translations + 2) as f64 * shape.coarse_pixels as f64
 }
 
 /// Global search: all particles of a search share every panel.

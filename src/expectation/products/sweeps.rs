@@ -1,6 +1,7 @@
 //! The fine pass of a batch, in as many sweeps as the memory of the weights asks for.
 
 use std::sync::atomic::AtomicI64;
+use std::time::Instant;
 
 use crate::error::Result;
 use crate::expectation::scalar::Scalar;
@@ -18,9 +19,11 @@ use super::pairs::Source;
 use super::parallel;
 use super::posterior;
 use super::shape::Buffers;
+use super::work::lap;
 
 /// The fine pass over the chunks of pairs that fit the weights. With one chunk every product is made once; with
-/// several, energies are made anew for each of: their minimum, the passes of the selection, the sums.
+/// several, energies are made anew for each of: their minimum, the passes of the selection, the sums. Returns the
+/// seconds that the sums took.
 pub fn fine_pass<T: Scalar>(
     context: &Context<'_, T>,
     all_records: &mut [Record],
@@ -30,7 +33,7 @@ pub fn fine_pass<T: Scalar>(
     volumes: &Volumes<'_, '_>,
     resolved: &[bool],
     mass: &[AtomicI64],
-) -> Result<()> {
+) -> Result<f64> {
     let shape = context.shape;
     let listed = if shape.local {
         pairs::sort_local(context, all_records, span.clone(), buffers.significant, buffers.poses, buffers.pairs)
@@ -54,6 +57,7 @@ pub fn fine_pass<T: Scalar>(
         Select,
         Sums,
     }
+    let mut seconds = 0.0;
     let mut sweep = Sweep::Least;
     let mut single = false;
     loop {
@@ -105,6 +109,7 @@ pub fn fine_pass<T: Scalar>(
                     })?;
                 }
                 Sweep::Sums => {
+                    let mut begin = Instant::now();
                     each_record(workers, all_records, &span, |_, p, record| {
                         posterior::apply(context, p, record, &blocks, poses, mass)
                     })?;
@@ -116,6 +121,7 @@ pub fn fine_pass<T: Scalar>(
                         maximise::accumulate_run(context, worker, &pairs[range], places, &blocks, &inputs, volumes);
                         Ok(())
                     })?;
+                    seconds += lap(&mut begin);
                 }
             }
             first = false;
@@ -155,7 +161,7 @@ pub fn fine_pass<T: Scalar>(
             Sweep::Sums => break,
         }
     }
-    Ok(())
+    Ok(seconds)
 }
 
 /// The pairs that have blocks at the moment.
