@@ -19,5 +19,5 @@ mod run;
 mod shape;
 mod sweeps;
 
-pub use engine::{Config, count, expect, layout};
+pub use engine::{Config, count, expect};
 pub use shape::{Shape, projector_work, sums};
