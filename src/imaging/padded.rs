@@ -1,7 +1,7 @@
 //! Transforms between a volume and the sphere of its oversampled transform, without the padded cube.
 //!
-//! Lines are padded one at a time, and only frequencies inside the sphere's box are kept: memory is
-//! n (2R + 1)(R + 1) numbers, and a plane a thread, instead of (padding n)^2 (padding n / 2 + 1).
+//! Lines are padded one at a time, only frequencies inside the sphere's box are kept, and of the columns along z a
+//! few at a time: memory is n^2 (R + 1) numbers and little more, instead of (padding n)^2 (padding n / 2 + 1).
 
 use std::sync::Arc;
 
@@ -23,37 +23,46 @@ use super::SphereRows;
 /// Columns transformed together, for the cache.
 const COLUMNS: usize = 16;
 
+/// What a thread works with: single lines of its own, and columns of the working memory.
+struct Lines<'p, 'w, T> {
+    real: Vec<T>,
+    half: Vec<Complex<T>>,
+    inner: Vec<Complex<T>>,
+    columns: Taken<'p, 'w, Complex<T>>,
+}
+
+/// Working memory, cut up.
+struct Work<'w, T> {
+    /// Rows along kx of every voxel (y, z): [z][y][kx].
+    planes: &'w mut [Complex<T>],
+    /// [`COLUMNS`] values of kx between the passes along y and z.
+    slab: &'w mut [Complex<T>],
+    columns: Pool<'w, Complex<T>>,
+}
+
+/// Complex numbers of working memory that the transforms of a geometry want on so many threads.
+pub fn work_len(geometry: &Geometry, threads: usize) -> usize {
+    let (n, rows) = (geometry.box_pixels, &geometry.rows);
+    planes_len(n, rows) + slab_len(n, rows) + threads * COLUMNS * geometry.padded_pixels
+}
+
+fn planes_len(n: usize, rows: &SphereRows) -> usize {
+    n * n * (rows.radius() + 1)
+}
+
+fn slab_len(n: usize, rows: &SphereRows) -> usize {
+    n * (2 * rows.radius() + 1) * COLUMNS
+}
+
 /// Plan for one geometry. Work runs on the current rayon pool, with the same bits on any number of threads.
 pub struct PaddedTransform<'a, T: Real> {
     n: usize,
     padded: usize,
     rows: &'a SphereRows,
-    thread_len: usize,
     row_forward: Arc<dyn RealToComplex<T>>,
     row_inverse: Arc<dyn ComplexToReal<T>>,
     column_forward: Arc<dyn Fft<T>>,
     column_inverse: Arc<dyn Fft<T>>,
-}
-
-/// What a thread works with: single lines of its own, and a plane and columns of the working memory.
-struct Lines<'p, 'w, T> {
-    real: Vec<T>,
-    half: Vec<Complex<T>>,
-    inner: Vec<Complex<T>>,
-    columns_and_plane: Taken<'p, 'w, Complex<T>>,
-}
-
-/// Complex numbers of working memory that the transforms of a geometry want on so many threads.
-pub fn work_len(geometry: &Geometry, threads: usize) -> usize {
-    slab_len(geometry.box_pixels, &geometry.rows) + threads * thread_len(geometry)
-}
-
-fn slab_len(n: usize, rows: &SphereRows) -> usize {
-    n * (2 * rows.radius() + 1) * (rows.radius() + 1)
-}
-
-fn thread_len(geometry: &Geometry) -> usize {
-    COLUMNS * geometry.padded_pixels + geometry.box_pixels * (geometry.rows.radius() + 1)
 }
 
 impl<'a, T: Real> PaddedTransform<'a, T> {
@@ -64,7 +73,6 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
             n: geometry.box_pixels,
             padded,
             rows: &geometry.rows,
-            thread_len: thread_len(geometry),
             row_forward: real.plan_fft_forward(padded),
             row_inverse: real.plan_fft_inverse(padded),
             column_forward: complex.plan_fft_forward(padded),
@@ -72,10 +80,16 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
         }
     }
 
-    /// The slab between the passes, and what threads take.
-    fn split<'w>(&self, work: &'w mut [Complex<T>]) -> (&'w mut [Complex<T>], Pool<'w, Complex<T>>) {
-        let (slab, threads) = work.split_at_mut(slab_len(self.n, self.rows));
-        (slab, Pool::new(threads, self.thread_len))
+    fn split<'w>(&self, work: &'w mut [Complex<T>]) -> Work<'w, T> {
+        let (planes, rest) = work.split_at_mut(planes_len(self.n, self.rows));
+        let (slab, columns) = rest.split_at_mut(slab_len(self.n, self.rows));
+        Work { planes, slab, columns: Pool::new(columns, COLUMNS * self.padded) }
+    }
+
+    /// Stretches of kx that are transformed together: the first, and how many.
+    fn stretches(&self) -> impl Iterator<Item = (usize, usize)> + use<T> {
+        let width = self.rows.radius() + 1;
+        (0..width).step_by(COLUMNS).map(move |first| (first, COLUMNS.min(width - first)))
     }
 
     /// sphere(k) = scale * sum over the voxels of value(x, y, z) exp(-2 pi i k (r - n/2) / padded), for
@@ -90,59 +104,61 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
         let (n, r) = (self.n, self.rows.radius());
         let (width, high) = (r + 1, 2 * r + 1);
         assert!(sphere.len() == self.rows.len(), "a volume of the geometry's size");
-        let (work, pool) = self.split(work);
-        // Rows and columns of each plane; work holds [ky][z][kx].
-        by_plane(work, width, n).into_par_iter().enumerate().for_each_init(
-            || self.lines(&pool),
-            |lines, (z, mut out)| {
-                let (columns, plane) = lines.columns_and_plane.split_at_mut(COLUMNS * self.padded);
-                for y in 0..n {
-                    lines.real.fill(T::zero());
-                    for x in 0..n {
-                        lines.real[self.wrapped(x)] = value(x, y, z);
-                    }
-                    self.row_forward
-                        .process_with_scratch(&mut lines.real, &mut lines.half, &mut lines.inner)
-                        .expect("buffers are sized by the plan");
-                    plane[y * width..][..width].copy_from_slice(&lines.half[..width]);
+        let Work { planes, slab, columns } = self.split(work);
+        planes.par_chunks_exact_mut(width).enumerate().for_each_init(
+            || self.lines(&columns),
+            |lines, (row, out)| {
+                let (y, z) = (row % n, row / n);
+                lines.real.fill(T::zero());
+                for x in 0..n {
+                    lines.real[self.wrapped(x)] = value(x, y, z);
                 }
-                for first in (0..width).step_by(COLUMNS) {
-                    let count = COLUMNS.min(width - first);
-                    columns[..count * self.padded].fill(zero());
-                    for y in 0..n {
-                        self.gather(&plane[y * width + first..][..count], self.wrapped(y), columns);
-                    }
-                    self.transform(&self.column_forward, count, columns, &mut lines.inner);
-                    for (ky, row) in (0..high).zip(out.iter_mut()) {
-                        self.scatter(&mut row[first..first + count], self.frequency(ky), columns);
-                    }
-                }
+                self.row_forward
+                    .process_with_scratch(&mut lines.real, &mut lines.half, &mut lines.inner)
+                    .expect("buffers are sized by the plan");
+                out.copy_from_slice(&lines.half[..width]);
             },
         );
-        // Columns along z.
         let scale = T::of(scale);
         sphere.fill(zero());
-        self.by_row(sphere).into_par_iter().zip(work.par_chunks_exact(n * width)).for_each_init(
-            || self.lines(&pool),
-            |lines, ((y, mut rows), slab)| {
-                let (columns, _) = lines.columns_and_plane.split_at_mut(COLUMNS * self.padded);
-                for first in (0..width).step_by(COLUMNS) {
-                    let count = COLUMNS.min(width - first);
-                    columns[..count * self.padded].fill(zero());
-                    for (z, row) in slab.chunks_exact(width).enumerate() {
-                        self.gather(&row[first..first + count], self.wrapped(z), columns);
+        let mut rows_of = self.by_row(sphere);
+        for (first, count) in self.stretches() {
+            // Along y: the slab holds [z][ky][kx].
+            let pieces = slab.par_chunks_exact_mut(high * COLUMNS).zip(planes.par_chunks_exact(n * width));
+            pieces.for_each_init(
+                || self.lines(&columns),
+                |lines, (out, plane)| {
+                    lines.columns[..count * self.padded].fill(zero());
+                    for (y, row) in plane.chunks_exact(width).enumerate() {
+                        self.gather(&row[first..first + count], self.wrapped(y), &mut lines.columns);
                     }
-                    self.transform(&self.column_forward, count, columns, &mut lines.inner);
+                    self.transform(&self.column_forward, count, lines);
+                    for (ky, row) in out.chunks_exact_mut(COLUMNS).enumerate() {
+                        self.scatter(&mut row[..count], self.frequency(ky), &lines.columns);
+                    }
+                },
+            );
+            // Along z.
+            let slab = &*slab;
+            rows_of.par_iter_mut().enumerate().for_each_init(
+                || self.lines(&columns),
+                |lines, (ky, (y, rows))| {
+                    lines.columns[..count * self.padded].fill(zero());
+                    for z in 0..n {
+                        let row = &slab[(z * high + ky) * COLUMNS..][..count];
+                        self.gather(row, self.wrapped(z), &mut lines.columns);
+                    }
+                    self.transform(&self.column_forward, count, lines);
                     for (kz, row) in rows.iter_mut().enumerate() {
-                        let inside = self.inside(y, kz).clamp(first, first + count) - first;
+                        let inside = self.inside(*y, kz).clamp(first, first + count) - first;
                         let at = self.frequency(kz);
                         for i in 0..inside {
-                            row[first + i] = columns[i * self.padded + at] * scale;
+                            row[first + i] = lines.columns[i * self.padded + at] * scale;
                         }
                     }
-                }
-            },
-        );
+                },
+            );
+        }
     }
 
     /// voxel(r) = sum over |k| <= radius, Friedel mates included, of value(k) exp(2 pi i k (r - n/2) / padded),
@@ -153,66 +169,64 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
         let (n, r) = (self.n, self.rows.radius());
         let (width, high) = (r + 1, 2 * r + 1);
         assert_eq!(voxels.len(), n.pow(3), "a volume of edge {n}");
-        let (work, pool) = self.split(work);
-        work.par_chunks_exact_mut(n * width).enumerate().for_each_init(
-            || self.lines(&pool),
-            |lines, (ky, slab)| {
-                let (columns, _) = lines.columns_and_plane.split_at_mut(COLUMNS * self.padded);
-                let y = ky as i32 - r as i32;
-                for first in (0..width).step_by(COLUMNS) {
-                    let count = COLUMNS.min(width - first);
-                    columns[..count * self.padded].fill(zero());
+        let Work { planes, slab, columns } = self.split(work);
+        for (first, count) in self.stretches() {
+            // Along z: the slab holds [ky][z][kx].
+            slab.par_chunks_exact_mut(n * COLUMNS).enumerate().for_each_init(
+                || self.lines(&columns),
+                |lines, (ky, out)| {
+                    let y = ky as i32 - r as i32;
+                    lines.columns[..count * self.padded].fill(zero());
                     for kz in 0..high {
                         let z = kz as i32 - r as i32;
                         let (start, at) = (self.rows.row(z, y).start, self.frequency(kz));
                         let base = (i64::from(z).pow(2) + i64::from(y).pow(2)) as u64;
                         let inside = self.inside(y, kz).min(first + count);
-                        for (x, column) in (first..inside).zip(columns.chunks_exact_mut(self.padded)) {
+                        for (x, column) in (first..inside).zip(lines.columns.chunks_exact_mut(self.padded)) {
                             column[at] = value(start + x, base + (x * x) as u64);
                         }
                     }
-                    self.transform(&self.column_inverse, count, columns, &mut lines.inner);
-                    for (z, row) in slab.chunks_exact_mut(width).enumerate() {
-                        self.scatter(&mut row[first..first + count], self.wrapped(z), columns);
+                    self.transform(&self.column_inverse, count, lines);
+                    for (z, row) in out.chunks_exact_mut(COLUMNS).enumerate() {
+                        self.scatter(&mut row[..count], self.wrapped(z), &lines.columns);
                     }
-                }
-            },
-        );
-        let work = &*work;
-        voxels.par_chunks_exact_mut(n * n).enumerate().for_each_init(
-            || self.lines(&pool),
-            |lines, (z, out)| {
-                let (columns, plane) = lines.columns_and_plane.split_at_mut(COLUMNS * self.padded);
-                for first in (0..width).step_by(COLUMNS) {
-                    let count = COLUMNS.min(width - first);
-                    columns[..count * self.padded].fill(zero());
+                },
+            );
+            // Along y.
+            let slab = &*slab;
+            planes.par_chunks_exact_mut(n * width).enumerate().for_each_init(
+                || self.lines(&columns),
+                |lines, (z, plane)| {
+                    lines.columns[..count * self.padded].fill(zero());
                     for ky in 0..high {
-                        let row = &work[(ky * n + z) * width..][..width];
-                        self.gather(&row[first..first + count], self.frequency(ky), columns);
+                        let row = &slab[(ky * n + z) * COLUMNS..][..count];
+                        self.gather(row, self.frequency(ky), &mut lines.columns);
                     }
-                    self.transform(&self.column_inverse, count, columns, &mut lines.inner);
-                    for y in 0..n {
-                        let row = &mut plane[y * width + first..][..count];
-                        self.scatter(row, self.wrapped(y), columns);
+                    self.transform(&self.column_inverse, count, lines);
+                    for (y, row) in plane.chunks_exact_mut(width).enumerate() {
+                        self.scatter(&mut row[first..first + count], self.wrapped(y), &lines.columns);
                     }
-                }
-                for (y, out) in out.chunks_exact_mut(n).enumerate() {
-                    lines.half.fill(zero());
-                    lines.half[..width].copy_from_slice(&plane[y * width..][..width]);
-                    lines.half[0].im = T::zero();
-                    lines.half[self.padded / 2].im = T::zero();
-                    self.row_inverse
-                        .process_with_scratch(&mut lines.half, &mut lines.real, &mut lines.inner)
-                        .expect("buffers are sized by the plan");
-                    for (x, v) in out.iter_mut().enumerate() {
-                        *v = lines.real[self.wrapped(x)];
-                    }
+                },
+            );
+        }
+        voxels.par_chunks_exact_mut(n).zip(planes.par_chunks_exact(width)).for_each_init(
+            || self.lines(&columns),
+            |lines, (out, row)| {
+                lines.half.fill(zero());
+                lines.half[..width].copy_from_slice(row);
+                lines.half[0].im = T::zero();
+                lines.half[self.padded / 2].im = T::zero();
+                self.row_inverse
+                    .process_with_scratch(&mut lines.half, &mut lines.real, &mut lines.inner)
+                    .expect("buffers are sized by the plan");
+                for (x, v) in out.iter_mut().enumerate() {
+                    *v = lines.real[self.wrapped(x)];
                 }
             },
         );
     }
 
-    fn lines<'p, 'w>(&self, pool: &'p Pool<'w, Complex<T>>) -> Lines<'p, 'w, T> {
+    fn lines<'p, 'w>(&self, columns: &'p Pool<'w, Complex<T>>) -> Lines<'p, 'w, T> {
         let inner = [
             self.row_forward.get_scratch_len(),
             self.row_inverse.get_scratch_len(),
@@ -223,7 +237,7 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
             real: vec![T::zero(); self.padded],
             half: vec![zero(); self.padded / 2 + 1],
             inner: vec![zero(); inner.into_iter().max().unwrap_or(0)],
-            columns_and_plane: pool.take(),
+            columns: columns.take(),
         }
     }
 
@@ -256,8 +270,8 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
         }
     }
 
-    fn transform(&self, plan: &Arc<dyn Fft<T>>, count: usize, columns: &mut [Complex<T>], inner: &mut [Complex<T>]) {
-        plan.process_with_scratch(&mut columns[..count * self.padded], inner);
+    fn transform(&self, plan: &Arc<dyn Fft<T>>, count: usize, lines: &mut Lines<'_, '_, T>) {
+        plan.process_with_scratch(&mut lines.columns[..count * self.padded], &mut lines.inner);
     }
 
     /// The stored rows inside the sphere's box, for each y in -radius..=radius the rows of all z.
@@ -280,13 +294,4 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
 
 fn zero<T: Real>() -> Complex<T> {
     Complex::new(T::zero(), T::zero())
-}
-
-/// Rows of a buffer [ky][z][kx], for each z the rows of all ky.
-fn by_plane<T>(work: &mut [T], width: usize, n: usize) -> Vec<Vec<&mut [T]>> {
-    let mut planes: Vec<Vec<&mut [T]>> = (0..n).map(|_| Vec::new()).collect();
-    for (i, row) in work.chunks_exact_mut(width).enumerate() {
-        planes[i % n].push(row);
-    }
-    planes
 }

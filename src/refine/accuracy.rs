@@ -75,7 +75,7 @@ pub fn estimate(job: &Job<'_>, engine: &mut Engine, state: &mut State) -> Result
     counting.run(|frame| buffers(&geometry, threads, frame).map(|_| ()))?;
     let of_class = |class: &ClassModel, frame: &mut Frame<'_>| {
         frame.child(Kind::Tile, |tile| {
-            let (reference, work) = buffers(&geometry, threads, tile)?;
+            let [reference, work] = buffers(&geometry, threads, tile)?;
             projector::build_into(&class.map.data, &geometry, reference, work);
             let trials = if class.share >= SMALLEST_SHARE { trials.as_slice() } else { &[] };
             Ok(accuracy::estimate(&geometry, reference, trials))
@@ -97,10 +97,7 @@ pub fn estimate(job: &Job<'_>, engine: &mut Engine, state: &mut State) -> Result
     Ok(())
 }
 
-/// Memory for a transform.
-type Transform<'f> = &'f mut [Complex<f32>];
-
 /// A reference, and what its building needs: less than the expectation step allocates for the same reference.
-fn buffers<'f>(geometry: &Geometry, threads: usize, frame: &mut Frame<'f>) -> Result<(Transform<'f>, Transform<'f>)> {
-    Ok((frame.alloc("reference", geometry.rows.len())?, products::projector_work::<f32>(frame, geometry, threads)?))
+fn buffers<'f>(geometry: &Geometry, threads: usize, frame: &mut Frame<'f>) -> Result<[&'f mut [Complex<f32>]; 2]> {
+    Ok([frame.alloc("reference", geometry.rows.len())?, products::projector_work::<f32>(frame, geometry, threads)?])
 }

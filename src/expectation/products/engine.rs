@@ -6,10 +6,8 @@ use std::sync::Mutex;
 use num_complex::Complex;
 
 use crate::arena;
-use crate::arena::Arena;
 use crate::arena::Frame;
 use crate::arena::Kind;
-use crate::arena::Layout;
 use crate::error::Result;
 use crate::expectation::SumVoxel;
 use crate::expectation::group::Group;
@@ -122,18 +120,8 @@ pub fn count<T: Scalar>(task: &Task<'_>, config: &Config, frame: &mut Frame<'_>)
     })
 }
 
-/// Where everything of one step would lie, its sums included.
-pub fn layout<T: Scalar>(task: &Task<'_>, config: &Config) -> Result<Layout> {
-    let mut arena = Arena::counting();
-    arena.run(|frame| {
-        shape::sums(frame, task.model.classes.len(), task.geometry().rows.len())?;
-        count::<T>(task, config, frame)
-    })?;
-    Ok(arena.layout())
-}
-
-/// Runs the step in the memory of `frame`. `sums` are zeros, one volume a class (see [`super::sums`]); while the step runs
-/// they hold integers.
+/// Runs the step in the memory of `frame`. `sums` are zeros, one volume a class (see [`super::sums`]); while the step
+/// runs they hold integers.
 pub fn expect<T: Scalar>(
     task: &Task<'_>,
     source: &dyn ImageSource,

@@ -22,7 +22,7 @@ mod sweeps;
 mod terms;
 mod work;
 
-pub use engine::{Config, count, expect, layout};
+pub use engine::{Config, count, expect};
 pub use shape::{Shape, projector_work, sums};
 pub use terms::{Pass, Terms, terms};
 pub use work::Work;

@@ -317,12 +317,21 @@ fn the_layout_is_known_before_the_run() {
         for config in [config(), Config { threads: 2, blocks_per_batch: 2, ..config() }, tight] {
             with_local(&scene, &v, |local| {
                 let task = scene.task(&v, local);
-                let counted = products::layout::<f32>(&task, &config).unwrap();
+                let voxels = task.geometry().rows.len();
+                let classes = task.model.classes.len();
+                let mut counting = Arena::counting();
+                counting
+                    .run(|frame| {
+                        products::sums(frame, classes, voxels)?;
+                        products::count::<f32>(&task, &config, frame)
+                    })
+                    .unwrap();
+                let counted = counting.layout();
                 // Not a byte more than planned is needed.
                 let mut arena = Arena::reserve(counted.peak).unwrap();
                 arena
                     .run(|frame| {
-                        let mut sums = products::sums(frame, task.model.classes.len(), task.geometry().rows.len())?;
+                        let mut sums = products::sums(frame, classes, voxels)?;
                         products::expect::<f32>(&task, &scene, &config, &mut sums, frame)
                     })
                     .unwrap();
