@@ -23,7 +23,7 @@ test: setup ## the test suite
 	$(CARGO) test --locked
 
 test-long: setup ## the test suite with the long tests
-	$(CARGO) test --locked -- --include-ignored
+	CARGO=$(CARGO) tests/long.sh
 
 check: setup ## format, lints, documentation
 	$(CARGO) fmt --check

@@ -37,6 +37,14 @@ unsafe impl<T: Plain> Plain for Complex<T> {}
 // SAFETY: an array of plain values is plain.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
+/// The same bytes as values of another type of the same size and alignment.
+pub fn recast<T: Plain, U: Plain>(values: &mut [T]) -> &mut [U] {
+    const { assert!(size_of::<T>() == size_of::<U>() && align_of::<T>() == align_of::<U>()) };
+    // SAFETY: the place, the length and the alignment stay, any bytes are a value of either type, and the borrow
+    // of `values` goes on for as long as the result lives.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<U>(), values.len()) }
+}
+
 /// What all frames of an arena share.
 struct Shared {
     /// Start of the region; null when counting.
@@ -89,10 +97,11 @@ impl Arena {
 
     /// Opens the outermost frame.
     pub fn run<R>(&mut self, work: impl for<'f> FnOnce(&mut Frame<'f>) -> R) -> R {
+        self.record().restart();
         Frame::open(&self.shared, Kind::Run, 0, self.shared.capacity, work)
     }
 
-    /// Where everything lay so far.
+    /// Where everything lay in the latest [`Arena::run`].
     pub fn layout(&self) -> Layout {
         self.record().layout.clone()
     }
@@ -127,10 +136,10 @@ impl<'f> Frame<'f> {
         work: impl for<'c> FnOnce(&mut Frame<'c>) -> R,
     ) -> R {
         let record = || shared.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        record().event(kind, true, base);
+        record().open(kind, base);
         let mut frame = Frame { shared, kind, top: base, end, lifetime: PhantomData };
         let result = work(&mut frame);
-        record().event(kind, false, frame.top);
+        record().close(kind, base, frame.top, end);
         result
     }
 
@@ -259,6 +268,69 @@ mod tests {
         // Not a byte more is needed, although the last allocation of a lane ends before the lane does.
         assert_eq!(counted, layout(Arena::reserve(counted.peak).unwrap()));
         assert_eq!(counted.peak, 1152 + 2 * 1024);
+    }
+
+    #[test]
+    fn a_layout_is_of_one_run_and_knows_what_was_held_together() {
+        let mut arena = Arena::counting();
+        for _ in 0..2 {
+            arena
+                .run(|run| {
+                    run.alloc::<u8>("sums", 100)?;
+                    run.alloc::<u8>("sums", 100)?;
+                    for _ in 0..3 {
+                        run.child(Kind::Tile, |tile| tile.alloc::<u8>("work", 50).map(|_| ()))?;
+                    }
+                    run.lanes(Kind::Tile, 4, 64, |lanes| {
+                        lanes.into_iter().try_for_each(|mut lane| lane.alloc::<u8>("rows", 60).map(|_| ()))
+                    })?
+                })
+                .unwrap();
+            let layout = arena.layout();
+            assert_eq!(layout.placements.len(), 2 + 3 + 4);
+            assert_eq!(layout.placements[3], layout.placements[4], "the same place again");
+            assert_eq!(layout.most[&(Kind::Run, "sums")], 200);
+            assert_eq!(layout.most[&(Kind::Tile, "work")], 50);
+            assert_eq!(layout.most[&(Kind::Tile, "rows")], 240);
+        }
+    }
+
+    #[test]
+    fn layouts_that_differ_say_where() {
+        let layout = |bytes: [usize; 2]| {
+            let mut arena = Arena::counting();
+            arena
+                .run(|run| {
+                    run.alloc::<u8>("sums", 64)?;
+                    run.child(Kind::Tile, |tile| {
+                        bytes.iter().filter(|b| **b > 0).try_for_each(|b| tile.alloc::<u8>("work", *b).map(|_| ()))
+                    })
+                })
+                .unwrap();
+            arena.layout()
+        };
+        let plan = layout([50, 0]);
+        assert_eq!(layout([50, 0]).difference(&plan), None);
+        let longer = layout([51, 0]).difference(&plan).unwrap();
+        assert_eq!(
+            longer,
+            "`work` of the tile frame at 64, 51 bytes instead of `work` of the tile frame at 64, 50 bytes"
+        );
+        assert!(layout([50, 9]).difference(&plan).unwrap().ends_with("9 bytes instead of nothing"));
+    }
+
+    #[test]
+    fn integers_become_numbers_in_place() {
+        let mut arena = Arena::reserve(1 << 12).unwrap();
+        arena.run(|run| {
+            let integers = run.zeroed::<[i64; 3]>("sums", 5).unwrap();
+            integers[4] = [7, 8, 9];
+            for v in integers.iter_mut().flatten() {
+                *v = (*v as f64 / 2.0).to_bits() as i64;
+            }
+            let numbers: &mut [[f64; 3]] = recast(integers);
+            assert_eq!((numbers.len(), numbers[3], numbers[4]), (5, [0.0; 3], [3.5, 4.0, 4.5]));
+        });
     }
 
     #[test]

@@ -48,7 +48,9 @@
 //! ```
 
 mod frame;
+mod pool;
 mod record;
 
-pub use frame::{Arena, Frame, Plain};
-pub use record::{Event, Kind, Layout, Row};
+pub use frame::{Arena, Frame, Plain, recast};
+pub use pool::{Pool, Taken};
+pub use record::{Event, Kind, Layout, Placement};

@@ -23,19 +23,41 @@ impl Kind {
     }
 }
 
-/// Largest extent of one named allocation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Row {
+/// One allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub kind: Kind,
+    pub name: &'static str,
     pub offset: usize,
     pub bytes: usize,
 }
 
-/// Every named allocation of every kind of frame, and the highest top.
+/// Every allocation since the outermost frame opened, and the highest top.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
-    pub rows: BTreeMap<(Kind, &'static str), Row>,
+    /// In the order they were made.
+    pub placements: Vec<Placement>,
+    /// Most bytes that the allocations of one name held together.
+    pub most: BTreeMap<(Kind, &'static str), usize>,
     /// Highest top ever reached, in bytes.
     pub peak: usize,
+}
+
+impl Layout {
+    /// The first thing that is not as `other` has it, in words.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let told = |placement: Option<&Placement>| match placement {
+            Some(p) => format!("`{}` of the {} frame at {}, {} bytes", p.name, p.kind.name(), p.offset, p.bytes),
+            None => "nothing".to_owned(),
+        };
+        let count = self.placements.len().max(other.placements.len());
+        let differ = (0..count).map(|i| (self.placements.get(i), other.placements.get(i))).find(|(a, b)| a != b);
+        match differ {
+            Some((a, b)) => Some(format!("{} instead of {}", told(a), told(b))),
+            None if self.peak != other.peak => Some(format!("{} bytes instead of {}", self.peak, other.peak)),
+            None => None,
+        }
+    }
 }
 
 /// The top of the arena when a frame opened or closed.
@@ -54,18 +76,29 @@ const MOST_EVENTS: usize = 100_000;
 pub(super) struct Record {
     pub layout: Layout,
     pub events: Vec<Event>,
+    /// Allocations of the open frames.
+    live: Vec<Placement>,
     start: Instant,
 }
 
 impl Record {
     pub fn new() -> Self {
-        Self { layout: Layout::default(), events: Vec::with_capacity(4096), start: Instant::now() }
+        Self { layout: Layout::default(), events: Vec::with_capacity(4096), live: Vec::new(), start: Instant::now() }
+    }
+
+    /// The outermost frame opens: a new layout begins.
+    pub fn restart(&mut self) {
+        self.layout = Layout::default();
+        self.live.clear();
     }
 
     pub fn allocation(&mut self, kind: Kind, name: &'static str, offset: usize, bytes: usize) {
-        let row = self.layout.rows.entry((kind, name)).or_default();
-        row.offset = row.offset.max(offset);
-        row.bytes = row.bytes.max(bytes);
+        let placement = Placement { kind, name, offset, bytes };
+        self.layout.placements.push(placement);
+        self.live.push(placement);
+        let together: usize = self.live.iter().filter(|p| (p.kind, p.name) == (kind, name)).map(|p| p.bytes).sum();
+        let most = self.layout.most.entry((kind, name)).or_default();
+        *most = together.max(*most);
         self.layout.peak = self.layout.peak.max(offset + bytes);
     }
 
@@ -74,7 +107,17 @@ impl Record {
         self.layout.peak = self.layout.peak.max(end);
     }
 
-    pub fn event(&mut self, kind: Kind, opened: bool, top: usize) {
+    pub fn open(&mut self, kind: Kind, base: usize) {
+        self.event(kind, true, base);
+    }
+
+    /// A frame that began at `base` and reached `top` gives everything back, up to its `end`.
+    pub fn close(&mut self, kind: Kind, base: usize, top: usize, end: usize) {
+        self.live.retain(|p| !(base..end).contains(&p.offset));
+        self.event(kind, false, top);
+    }
+
+    fn event(&mut self, kind: Kind, opened: bool, top: usize) {
         if self.events.len() < MOST_EVENTS {
             self.events.push(Event { seconds: self.start.elapsed().as_secs_f64(), kind, opened, top });
         }

@@ -73,10 +73,10 @@ fn table(estimate: &Estimate) -> String {
         }
         let b = &largest.beside;
         text.push_str(&format!(
-            "Beside it: maximisation {}, maps {}, particles {}, program {}\n",
-            size(b.maximisation),
+            "Beside it: maps {}, particles {}, tables {}, program {}\n",
             size(b.models),
             size(b.particles),
+            size(b.tables),
             size(b.program)
         ));
     }

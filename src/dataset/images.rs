@@ -11,10 +11,6 @@ use crate::error::Result;
 use crate::formats::star::Block;
 use crate::formats::star::Column;
 
-/// An image whose standard deviation is more than so many times that of most images is not normalised like them.
-/// Normalised images differ by less than 2, raw ones of uneven ice and dose by a few.
-pub const WILD_FACTOR: f64 = 10.0;
-
 /// What the header of an image file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageShape {

@@ -12,11 +12,13 @@ mod optics;
 mod particle;
 mod read;
 mod reals;
+mod spread;
 mod suits;
 
 pub use groups::without_job_prefix;
 pub use images::ImageShape;
-pub use images::WILD_FACTOR;
 pub use particle::{Assignment, CtfParameters, Dataset, ImageName, OpticsGroup, Particle};
 pub use read::Images;
 pub use read::ReadOptions;
+pub use spread::WILD_FACTOR;
+pub use spread::spread;

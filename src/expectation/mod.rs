@@ -3,6 +3,7 @@
 //! [`mod@reference`] is the definition of right; [`products`] is the engine, tested against it.
 
 mod group;
+mod images;
 mod prepare;
 mod prior;
 pub mod products;
@@ -11,6 +12,7 @@ mod scalar;
 mod sums;
 mod task;
 
+pub use images::ImageSource;
 pub use scalar::Scalar;
-pub use sums::{ClassSums, Sums};
+pub use sums::{SumVoxel, Sums};
 pub use task::{Comparison, Options, Outcome, Task};

@@ -13,6 +13,7 @@ use crate::imaging::Ctf;
 use crate::imaging::mask::noise_image;
 use crate::imaging::random::Stream;
 use crate::imaging::shift;
+use crate::imaging::shift::Phases;
 use crate::sampling::Search;
 use crate::units;
 
@@ -51,6 +52,19 @@ pub struct Prepared {
     pub group_scale: f64,
 }
 
+impl Prepared {
+    /// With room for particles of a group.
+    pub fn new(group: &Group) -> Self {
+        Self {
+            masked: Vec::with_capacity(group.count()),
+            unmasked: Vec::with_capacity(group.count()),
+            ctf: Vec::with_capacity(group.count()),
+            power: Vec::with_capacity(group.box_pixels / 2 + 1),
+            ..Self::default()
+        }
+    }
+}
+
 /// Buffers for preparing images of one box; one per thread.
 pub struct Workspace {
     image: Vec<f64>,
@@ -60,6 +74,7 @@ pub struct Workspace {
     ctf: Vec<f64>,
     /// Phases of the part of the offset that is not whole pixels; one per pixel of the group.
     phases: Vec<Complex<f64>>,
+    axes: Phases,
     scratch: Scratch<f64>,
 }
 
@@ -73,6 +88,7 @@ impl Workspace {
             half: vec![Complex::default(); group.fft.half_len()],
             ctf: vec![0.0; group.window.len()],
             phases: vec![Complex::default(); group.count()],
+            axes: Phases::new(group.box_pixels),
             scratch: group.fft.scratch(),
         }
     }
@@ -81,12 +97,14 @@ impl Workspace {
 /// Smallest scale of a micrograph group that is used, and the largest that is believed.
 const SCALE_LIMITS: [f64; 2] = [0.001, 10_000.0];
 
-/// Prepares the particle with index `particle` of the data set, whose image is `pixels`.
+/// Prepares the particle with index `particle` of the data set, whose image is `pixels`. A `replacement` takes the
+/// place of the image in the reconstruction.
 pub fn prepare(
     task: &Task<'_>,
     group: &Group,
     particle: u32,
     pixels: &[f32],
+    replacement: Option<&[f32]>,
     work: &mut Workspace,
     out: &mut Prepared,
 ) -> Result<()> {
@@ -94,21 +112,21 @@ pub fn prepare(
     let before: &Assignment = &task.assignments[particle as usize];
     let n = group.box_pixels;
     let gain = if task.options.norm_correction { task.model.average_norm / before.norm_correction } else { 1.0 };
-    for (value, pixel) in work.image.iter_mut().zip(pixels) {
-        *value = gain * f64::from(*pixel);
-    }
     let exact = group.pixels(before.offset_angstrom);
     let offset = exact.map(units::round_half_away);
-    shift::shift_whole_pixels(&work.image, n, offset[0], offset[1], &mut work.shifted);
     // RELION searches around whole pixels, and keeps the fraction where nothing is searched.
     let around_whole = task.options.parity && !matches!(task.search, Search::OwnPose);
     out.offset_pixels = if around_whole { offset.map(|o| o as f64) } else { exact };
     let rest: [f64; 2] = std::array::from_fn(|a| out.offset_pixels[a] - offset[a] as f64);
-    shift::phase_factors(&group.kx, &group.ky, rest[0], rest[1], n, &mut work.phases);
+    work.axes.fill(&group.kx, &group.ky, rest[0], rest[1], &mut work.phases);
 
+    place(replacement.unwrap_or(pixels), gain, n, offset, work);
     forward(group, work);
     out.unmasked_dc = pick(group, &work.half, &work.phases, &mut out.unmasked);
 
+    if replacement.is_some() {
+        place(pixels, gain, n, offset, work);
+    }
     if task.options.zero_mask {
         group.mask.fill_with_mean(&mut work.shifted);
     } else {
@@ -158,6 +176,14 @@ fn fill_ctf(task: &Task<'_>, group: &Group, record: &Particle, work: &mut Worksp
     Ok(())
 }
 
+/// The image times `gain`, shifted by whole pixels.
+fn place(pixels: &[f32], gain: f64, n: usize, offset: [i64; 2], work: &mut Workspace) {
+    for (value, pixel) in work.image.iter_mut().zip(pixels) {
+        *value = gain * f64::from(*pixel);
+    }
+    shift::shift_whole_pixels(&work.image, n, offset[0], offset[1], &mut work.shifted);
+}
+
 /// Transform of the shifted image, corrected for its detector.
 fn forward(group: &Group, work: &mut Workspace) {
     group.fft.forward(&work.shifted, &mut work.half, &mut work.scratch);
@@ -184,7 +210,8 @@ fn pick(group: &Group, half: &[Complex<f64>], phases: &[Complex<f64>], out: &mut
 fn measure(group: &Group, half: &[Complex<f64>], out: &mut Prepared) {
     let n = group.box_pixels;
     let list = &group.window;
-    out.power = fourier::half_plane_sums(half, n);
+    out.power.resize(n / 2 + 1, 0.0);
+    fourier::half_plane_sums(half, n, &mut out.power);
     let last = group.size / 2;
     out.high_power = out.power[last + 1..].iter().sum();
     out.power[..=last].fill(0.0);

@@ -3,21 +3,22 @@
 
 use num_complex::Complex;
 
+use crate::dataset::ImageName;
 use crate::error::Result;
-use crate::imaging::Geometry;
 use crate::imaging::Projector;
 use crate::imaging::backproject;
 use crate::imaging::shift;
 use crate::rotation::Euler;
 
+use super::SumVoxel;
 use super::Sums;
 use super::group::Group;
 use super::prepare::{self, Prepared, Workspace};
 use super::prior::OffsetPrior;
 use super::task::{Comparison, Outcome, Task};
 
-/// Reads the image of a particle (index into the data set) into a buffer of its box.
-pub type ReadImage<'a> = dyn Fn(u32, &mut [f32]) -> Result<()> + 'a;
+/// Reads an image into a buffer of its box.
+pub type ReadImage<'a> = dyn Fn(ImageName, &mut [f32]) -> Result<()> + 'a;
 
 /// One pose of one class that is tried.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,12 @@ struct Candidate {
     prior: f64,
 }
 
+/// What particles are added to.
+struct Target<'t, 'v> {
+    sums: Sums,
+    volumes: &'t mut [&'v mut [SumVoxel]],
+}
+
 /// One particle and everything it is compared with.
 struct Search<'a> {
     task: &'a Task<'a>,
@@ -41,14 +48,14 @@ struct Search<'a> {
     offsets: OffsetPrior,
 }
 
-/// Runs the step.
-pub fn expect(task: &Task<'_>, read: &ReadImage<'_>) -> Result<Outcome> {
+/// Runs the step, and adds to the volumes, one a class in the rows of [`Task::geometry`].
+pub fn expect(task: &Task<'_>, read: &ReadImage<'_>, volumes: &mut [&mut [SumVoxel]]) -> Result<Outcome> {
     let (n, padding) = (task.box_pixels(), task.options.padding);
     let projectors: Vec<Projector<f64>> =
         task.model.classes.iter().map(|class| Projector::new(&class.map.data, n, padding, task.current_size)).collect();
     let geometry = &projectors[0].geometry;
     let groups: Vec<Group> = (0..task.dataset.optics.len()).map(|optics| Group::new(task, geometry, optics)).collect();
-    let mut sums = Sums::zeros(task, geometry);
+    let mut target = Target { sums: Sums::zeros(task), volumes };
     let mut assignments = Vec::with_capacity(task.particles.len());
     let mut most_significant = 0;
     let mut prepared = Prepared::default();
@@ -57,14 +64,21 @@ pub fn expect(task: &Task<'_>, read: &ReadImage<'_>) -> Result<Outcome> {
         let group = &groups[record.optics as usize];
         let mut work = Workspace::new(group);
         let mut pixels = vec![0.0; group.box_pixels * group.box_pixels];
-        read(index, &mut pixels)?;
-        prepare::prepare(task, group, index, &pixels, &mut work, &mut prepared)?;
+        read(record.image, &mut pixels)?;
+        let mut replacement = None;
+        if let Some(image) = record.reconstruct_image.filter(|_| task.reconstruct_images) {
+            let mut pixels = pixels.clone();
+            read(image, &mut pixels)?;
+            replacement = Some(pixels);
+        }
+        prepare::prepare(task, group, index, &pixels, replacement.as_deref(), &mut work, &mut prepared)?;
         let offsets = OffsetPrior::new(task, group, index, prepared.offset_pixels);
         let search = Search { task, group, projectors: &projectors, particle: &prepared, offsets };
-        let (assignment, kept) = search.run(index, position, &mut sums)?;
+        let (assignment, kept) = search.run(index, position, &mut target)?;
         most_significant = most_significant.max(kept);
         assignments.push(assignment);
     }
+    let Target { mut sums, .. } = target;
     sums.particle_count = task.particles.len();
     let coarse_samples = task.model.classes.len() * task.orientations.count() * task.translations.count();
     let reference_power = projectors.into_iter().map(|p| p.power).collect();
@@ -72,7 +86,12 @@ pub fn expect(task: &Task<'_>, read: &ReadImage<'_>) -> Result<Outcome> {
 }
 
 impl Search<'_> {
-    fn run(&self, index: u32, position: usize, sums: &mut Sums) -> Result<(crate::dataset::Assignment, usize)> {
+    fn run(
+        &self,
+        index: u32,
+        position: usize,
+        target: &mut Target<'_, '_>,
+    ) -> Result<(crate::dataset::Assignment, usize)> {
         let task = self.task;
         let before = task.assignments[index as usize];
         let coarse = self.coarse_candidates(index, position);
@@ -111,9 +130,9 @@ impl Search<'_> {
             Comparison::Likelihood => total.ln() - least - self.group.log_normaliser,
         };
         let max_probability = weights[best] / total;
-        let norm = self.accumulate(index, &posterior, before.norm_correction, sums);
-        sums.log_likelihood += log_likelihood;
-        sums.max_probability += max_probability;
+        let norm = self.accumulate(index, &posterior, before.norm_correction, target);
+        target.sums.log_likelihood += log_likelihood;
+        target.sums.max_probability += max_probability;
 
         let winner = fine[best];
         let translation = self.translation(&winner);
@@ -357,7 +376,13 @@ impl Search<'_> {
     }
 
     /// Adds the particle to the sums; returns its new norm correction.
-    fn accumulate(&self, index: u32, posterior: &[(Candidate, f64)], old_norm: f64, sums: &mut Sums) -> f64 {
+    fn accumulate(
+        &self,
+        index: u32,
+        posterior: &[(Candidate, f64)],
+        old_norm: f64,
+        target: &mut Target<'_, '_>,
+    ) -> f64 {
         let group = self.group;
         let record = &self.task.dataset.particles[index as usize];
         let v: Vec<f64> = group.shell.iter().map(|s| group.inverse_sigma2[usize::from(*s)]).collect();
@@ -399,17 +424,18 @@ impl Search<'_> {
                 for (shell, power) in outside.iter().enumerate() {
                     residual[shell] += w * power;
                 }
-                sums.offset2_angstrom2 += w * self.offsets.squared_angstrom(self.particle.offset_pixels, by);
+                target.sums.offset2_angstrom2 += w * self.offsets.squared_angstrom(self.particle.offset_pixels, by);
                 run_mass += w;
             }
-            self.insert(first, &data, &v, run_mass, sums);
+            self.insert(first, &data, &v, run_mass, target);
             let direction = self.task.orientations.direction_of(first.orientation as usize);
-            sums.classes[first.class as usize].directions[direction] += run_mass;
+            target.sums.directions[first.class as usize][direction] += run_mass;
             mass += run_mass;
         }
         for shell in group.size / 2 + 1..residual.len() {
             residual[shell] += self.particle.power[shell];
         }
+        let sums = &mut target.sums;
         let noise = &mut sums.noise[group.optics];
         for (shell, r) in residual.iter().enumerate() {
             if let Some(place) = noise.get_mut(group.model_shell[shell]) {
@@ -447,19 +473,19 @@ impl Search<'_> {
         }
     }
 
-    fn insert(&self, pose: &Candidate, data: &[Complex<f64>], v: &[f64], mass: f64, sums: &mut Sums) {
+    fn insert(&self, pose: &Candidate, data: &[Complex<f64>], v: &[f64], mass: f64, target: &mut Target<'_, '_>) {
         let group = self.group;
         let weight: Vec<f64> =
             self.particle.ctf.iter().zip(v).map(|(c, v)| mass * v * self.weight_factor(*c)).collect();
-        let target = &mut sums.classes[pose.class as usize];
+        let volume = &mut *target.volumes[pose.class as usize];
         let geometry = &self.projectors[0].geometry;
         let (inverse, pixels) = (self.inverse(pose), (group.kx.as_slice(), group.ky.as_slice()));
-        backproject::insert(geometry, &inverse, pixels, (data, &weight), &mut target.data, &mut target.weight);
+        backproject::insert(geometry, &inverse, pixels, (data, &weight), volume);
         // The zero frequency lies on the origin in every pose.
         let origin = geometry.rows.index(0, 0, 0).expect("the origin is stored");
         let v0 = mass * group.inverse_sigma2[0];
-        target.data[origin].re += v0 * self.data_factor(self.particle.ctf_dc) * self.particle.unmasked_dc;
-        target.weight[origin] += v0 * self.weight_factor(self.particle.ctf_dc);
+        volume[origin][0] += v0 * self.data_factor(self.particle.ctf_dc) * self.particle.unmasked_dc;
+        volume[origin][2] += v0 * self.weight_factor(self.particle.ctf_dc);
     }
 }
 
@@ -468,31 +494,3 @@ const LARGEST_EXPONENT: f64 = 700.0;
 
 /// Shells whose data-versus-prior ratio exceeds this take part in the scale correction.
 pub(super) const WELL_RESOLVED: f64 = 3.0;
-
-impl Sums {
-    /// Empty sums of a task.
-    pub fn zeros(task: &Task<'_>, geometry: &Geometry) -> Self {
-        let shells = task.box_pixels() / 2 + 1;
-        let optics = task.dataset.optics.len();
-        let groups = task.model.groups.len();
-        let class = super::ClassSums {
-            data: vec![Complex::default(); geometry.rows.len()],
-            weight: vec![0.0; geometry.rows.len()],
-            directions: vec![0.0; task.orientations.direction_count()],
-        };
-        Self {
-            current_size: task.current_size,
-            classes: vec![class; task.model.classes.len()],
-            noise: vec![vec![0.0; shells]; optics],
-            noise_mass: vec![0.0; optics],
-            ctf2: vec![vec![0.0; shells]; optics],
-            scale_xa: vec![0.0; groups],
-            scale_aa: vec![0.0; groups],
-            norm: 0.0,
-            offset2_angstrom2: 0.0,
-            log_likelihood: 0.0,
-            max_probability: 0.0,
-            particle_count: 0,
-        }
-    }
-}

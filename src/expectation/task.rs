@@ -3,6 +3,7 @@
 use crate::dataset::Assignment;
 use crate::dataset::Dataset;
 use crate::imaging::CtfOptions;
+use crate::imaging::Geometry;
 use crate::imaging::mtf::Mtf;
 use crate::model::ClassModel;
 use crate::model::HalfModel;
@@ -64,6 +65,11 @@ pub struct Task<'a> {
     pub current_size: usize,
     /// Window of the coarse pass; at most `current_size`.
     pub coarse_size: usize,
+    /// The last iteration: images of rlnReconstructImageName replace those of the particles in the sums of the map.
+    pub reconstruct_images: bool,
+    /// Usual spread of the pixels per optics group, for particles and for what replaces them; an image that spreads
+    /// far more widely ends the run. Empty: not checked.
+    pub usual_spread: [&'a [f64]; 2],
     /// Iteration 1 of a classification from one reference: the only class a particle may see (0-based).
     pub only_class: Option<&'a [u32]>,
     pub iteration: u32,
@@ -72,6 +78,10 @@ pub struct Task<'a> {
 impl Task<'_> {
     pub fn box_pixels(&self) -> usize {
         self.model.classes[0].map.box_pixels
+    }
+
+    pub fn geometry(&self) -> Geometry {
+        Geometry::new(self.box_pixels(), self.options.padding, self.current_size)
     }
 
     pub fn pixel_size_angstrom(&self) -> f64 {
@@ -85,7 +95,7 @@ impl Task<'_> {
     }
 }
 
-/// What an expectation step found out.
+/// What an expectation step found out, beside the volumes.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub sums: super::Sums,

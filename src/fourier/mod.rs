@@ -19,6 +19,7 @@ pub use real::Real;
 pub use shells::{fsc, half_plane_counts, half_plane_sums, power_spectrum, shell, shell_means, shell_of_square};
 pub use transform2::RealFft2;
 pub use transform3::RealFft3;
+pub use transform3::half_volume_len;
 pub use window::{checkerboard_2d, checkerboard_3d, window_2d, window_3d};
 
 /// Frequency of index `i` along y or z of a transform of edge `n`: i up to n/2, then i - n.

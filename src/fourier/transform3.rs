@@ -8,6 +8,11 @@ use super::Scratch;
 use super::lines::Direction;
 use super::lines::Lines;
 
+/// Complex numbers in the half transform of a volume of edge n, and in the packed volume: n^2 (n/2 + 1).
+pub fn half_volume_len(n: usize) -> usize {
+    n.pow(2) * (n / 2 + 1)
+}
+
 /// Plan for real volumes of even edge n.
 ///
 /// One buffer of n * n rows of n/2 + 1 complex numbers holds either the half transform or the
@@ -32,7 +37,7 @@ impl<T: Real> RealFft3<T> {
 
     /// Complex numbers in the buffer: n^2 (n/2 + 1).
     pub fn half_len(&self) -> usize {
-        self.lines.n.pow(2) * (self.lines.n / 2 + 1)
+        half_volume_len(self.lines.n)
     }
 
     /// Packed volume -> half transform, in place; divides by n^3.

@@ -19,27 +19,28 @@ pub fn for_each_corner(cell: &Cell, mut add: impl FnMut(usize, f64)) {
     }
 }
 
-/// Adds a slice of data and weights at pixels (kx, ky) to volumes in geometry.rows order.
+/// Adds a slice of data and weights at pixels (kx, ky) to a volume in geometry.rows order, whose voxels hold the
+/// real and imaginary part of the data and the weight.
 ///
 /// Pixels outside the sphere are skipped; a mirrored point receives the conjugate. Points on the plane x = 0 are
-/// added on one side only: Friedel mates must be pooled (summed) before the volumes are used.
+/// added on one side only: Friedel mates must be pooled (summed) before the volume is used.
 pub fn insert<T: Real>(
     geometry: &Geometry,
     inverse: &Matrix3,
     (kx, ky): (&[i16], &[i16]),
     (slice, weights): (&[Complex<T>], &[T]),
-    data: &mut [Complex<T>],
-    weight: &mut [T],
+    volume: &mut [[T; 3]],
 ) {
-    let len = geometry.rows.len();
-    assert!(data.len() == len && weight.len() == len, "volumes of the geometry's size");
+    assert!(volume.len() == geometry.rows.len(), "a volume of the geometry's size");
     assert!(slice.len() == kx.len() && weights.len() == kx.len(), "one value per pixel");
     geometry.for_each_cell(inverse, kx, ky, |i, cell| {
         let value = if cell.conjugate { slice[i].conj() } else { slice[i] };
         for_each_corner(&cell, |at, share| {
             let share = T::of(share);
-            data[at] += value * share;
-            weight[at] += weights[i] * share;
+            let voxel = &mut volume[at];
+            voxel[0] += value.re * share;
+            voxel[1] += value.im * share;
+            voxel[2] += weights[i] * share;
         });
     });
 }

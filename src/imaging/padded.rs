@@ -1,7 +1,7 @@
 //! Transforms between a volume and the sphere of its oversampled transform, without the padded cube.
 //!
 //! Lines are padded one at a time, and only frequencies inside the sphere's box are kept: memory is
-//! n (2R + 1)(R + 1) numbers instead of (padding n)^2 (padding n / 2 + 1).
+//! n (2R + 1)(R + 1) numbers, and a plane a thread, instead of (padding n)^2 (padding n / 2 + 1).
 
 use std::sync::Arc;
 
@@ -13,6 +13,8 @@ use realfft::RealToComplex;
 use rustfft::Fft;
 use rustfft::FftPlanner;
 
+use crate::arena::Pool;
+use crate::arena::Taken;
 use crate::fourier::Real;
 
 use super::Geometry;
@@ -26,18 +28,32 @@ pub struct PaddedTransform<'a, T: Real> {
     n: usize,
     padded: usize,
     rows: &'a SphereRows,
+    thread_len: usize,
     row_forward: Arc<dyn RealToComplex<T>>,
     row_inverse: Arc<dyn ComplexToReal<T>>,
     column_forward: Arc<dyn Fft<T>>,
     column_inverse: Arc<dyn Fft<T>>,
 }
 
-struct Lines<T> {
+/// What a thread works with: single lines of its own, and a plane and columns of the working memory.
+struct Lines<'p, 'w, T> {
     real: Vec<T>,
     half: Vec<Complex<T>>,
-    columns: Vec<Complex<T>>,
     inner: Vec<Complex<T>>,
-    plane: Vec<Complex<T>>,
+    columns_and_plane: Taken<'p, 'w, Complex<T>>,
+}
+
+/// Complex numbers of working memory that the transforms of a geometry want on so many threads.
+pub fn work_len(geometry: &Geometry, threads: usize) -> usize {
+    slab_len(geometry.box_pixels, &geometry.rows) + threads * thread_len(geometry)
+}
+
+fn slab_len(n: usize, rows: &SphereRows) -> usize {
+    n * (2 * rows.radius() + 1) * (rows.radius() + 1)
+}
+
+fn thread_len(geometry: &Geometry) -> usize {
+    COLUMNS * geometry.padded_pixels + geometry.box_pixels * (geometry.rows.radius() + 1)
 }
 
 impl<'a, T: Real> PaddedTransform<'a, T> {
@@ -48,6 +64,7 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
             n: geometry.box_pixels,
             padded,
             rows: &geometry.rows,
+            thread_len: thread_len(geometry),
             row_forward: real.plan_fft_forward(padded),
             row_inverse: real.plan_fft_inverse(padded),
             column_forward: complex.plan_fft_forward(padded),
@@ -55,14 +72,14 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
         }
     }
 
-    /// Complex numbers of working memory that `forward` and `inverse` want.
-    pub fn work_len(&self) -> usize {
-        let r = self.rows.radius();
-        self.n * (2 * r + 1) * (r + 1)
+    /// The slab between the passes, and what threads take.
+    fn split<'w>(&self, work: &'w mut [Complex<T>]) -> (&'w mut [Complex<T>], Pool<'w, Complex<T>>) {
+        let (slab, threads) = work.split_at_mut(slab_len(self.n, self.rows));
+        (slab, Pool::new(threads, self.thread_len))
     }
 
     /// sphere(k) = scale * sum over the voxels of value(x, y, z) exp(-2 pi i k (r - n/2) / padded), for
-    /// |k| <= radius; stored voxels beyond the radius become 0.
+    /// |k| <= radius; stored voxels beyond the radius become 0. `work` holds [`work_len`] numbers.
     pub fn forward(
         &self,
         value: impl Fn(usize, usize, usize) -> T + Sync,
@@ -72,11 +89,13 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
     ) {
         let (n, r) = (self.n, self.rows.radius());
         let (width, high) = (r + 1, 2 * r + 1);
-        assert!(sphere.len() == self.rows.len() && work.len() == self.work_len(), "buffers of the geometry's sizes");
+        assert!(sphere.len() == self.rows.len(), "a volume of the geometry's size");
+        let (work, pool) = self.split(work);
         // Rows and columns of each plane; work holds [ky][z][kx].
         by_plane(work, width, n).into_par_iter().enumerate().for_each_init(
-            || self.lines(n * width),
+            || self.lines(&pool),
             |lines, (z, mut out)| {
+                let (columns, plane) = lines.columns_and_plane.split_at_mut(COLUMNS * self.padded);
                 for y in 0..n {
                     lines.real.fill(T::zero());
                     for x in 0..n {
@@ -85,17 +104,17 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
                     self.row_forward
                         .process_with_scratch(&mut lines.real, &mut lines.half, &mut lines.inner)
                         .expect("buffers are sized by the plan");
-                    lines.plane[y * width..][..width].copy_from_slice(&lines.half[..width]);
+                    plane[y * width..][..width].copy_from_slice(&lines.half[..width]);
                 }
                 for first in (0..width).step_by(COLUMNS) {
                     let count = COLUMNS.min(width - first);
-                    lines.columns[..count * self.padded].fill(zero());
+                    columns[..count * self.padded].fill(zero());
                     for y in 0..n {
-                        self.gather(&lines.plane[y * width + first..][..count], self.wrapped(y), &mut lines.columns);
+                        self.gather(&plane[y * width + first..][..count], self.wrapped(y), columns);
                     }
-                    self.transform(&self.column_forward, count, lines);
+                    self.transform(&self.column_forward, count, columns, &mut lines.inner);
                     for (ky, row) in (0..high).zip(out.iter_mut()) {
-                        self.scatter(&mut row[first..first + count], self.frequency(ky), &lines.columns);
+                        self.scatter(&mut row[first..first + count], self.frequency(ky), columns);
                     }
                 }
             },
@@ -104,20 +123,21 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
         let scale = T::of(scale);
         sphere.fill(zero());
         self.by_row(sphere).into_par_iter().zip(work.par_chunks_exact(n * width)).for_each_init(
-            || self.lines(0),
+            || self.lines(&pool),
             |lines, ((y, mut rows), slab)| {
+                let (columns, _) = lines.columns_and_plane.split_at_mut(COLUMNS * self.padded);
                 for first in (0..width).step_by(COLUMNS) {
                     let count = COLUMNS.min(width - first);
-                    lines.columns[..count * self.padded].fill(zero());
+                    columns[..count * self.padded].fill(zero());
                     for (z, row) in slab.chunks_exact(width).enumerate() {
-                        self.gather(&row[first..first + count], self.wrapped(z), &mut lines.columns);
+                        self.gather(&row[first..first + count], self.wrapped(z), columns);
                     }
-                    self.transform(&self.column_forward, count, lines);
+                    self.transform(&self.column_forward, count, columns, &mut lines.inner);
                     for (kz, row) in rows.iter_mut().enumerate() {
                         let inside = self.inside(y, kz).clamp(first, first + count) - first;
                         let at = self.frequency(kz);
                         for i in 0..inside {
-                            row[first + i] = lines.columns[i * self.padded + at] * scale;
+                            row[first + i] = columns[i * self.padded + at] * scale;
                         }
                     }
                 }
@@ -125,55 +145,60 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
         );
     }
 
-    /// voxel(r) = sum over |k| <= radius, Friedel mates included, of sphere(k) exp(2 pi i k (r - n/2) / padded),
-    /// for the n^3 central voxels; not scaled, and Nyquist frequencies count once. The plane x = 0 of `sphere`
-    /// must be Hermitian.
-    pub fn inverse(&self, sphere: &[Complex<T>], work: &mut [Complex<T>], voxels: &mut [T]) {
+    /// voxel(r) = sum over |k| <= radius, Friedel mates included, of value(k) exp(2 pi i k (r - n/2) / padded),
+    /// for the n^3 central voxels; not scaled, and Nyquist frequencies count once. `value(index, square)` is asked
+    /// once for every stored voxel inside, by flat index and squared |k|; on the plane x = 0 it must be Hermitian.
+    /// `work` holds [`work_len`] numbers.
+    pub fn inverse(&self, value: impl Fn(usize, u64) -> Complex<T> + Sync, work: &mut [Complex<T>], voxels: &mut [T]) {
         let (n, r) = (self.n, self.rows.radius());
         let (width, high) = (r + 1, 2 * r + 1);
-        assert!(sphere.len() == self.rows.len() && work.len() == self.work_len(), "buffers of the geometry's sizes");
         assert_eq!(voxels.len(), n.pow(3), "a volume of edge {n}");
+        let (work, pool) = self.split(work);
         work.par_chunks_exact_mut(n * width).enumerate().for_each_init(
-            || self.lines(0),
+            || self.lines(&pool),
             |lines, (ky, slab)| {
+                let (columns, _) = lines.columns_and_plane.split_at_mut(COLUMNS * self.padded);
                 let y = ky as i32 - r as i32;
                 for first in (0..width).step_by(COLUMNS) {
                     let count = COLUMNS.min(width - first);
-                    lines.columns[..count * self.padded].fill(zero());
+                    columns[..count * self.padded].fill(zero());
                     for kz in 0..high {
-                        let row = &sphere[self.rows.row(kz as i32 - r as i32, y)];
+                        let z = kz as i32 - r as i32;
+                        let (start, at) = (self.rows.row(z, y).start, self.frequency(kz));
+                        let base = (i64::from(z).pow(2) + i64::from(y).pow(2)) as u64;
                         let inside = self.inside(y, kz).min(first + count);
-                        if inside > first {
-                            self.gather(&row[first..inside], self.frequency(kz), &mut lines.columns);
+                        for (x, column) in (first..inside).zip(columns.chunks_exact_mut(self.padded)) {
+                            column[at] = value(start + x, base + (x * x) as u64);
                         }
                     }
-                    self.transform(&self.column_inverse, count, lines);
+                    self.transform(&self.column_inverse, count, columns, &mut lines.inner);
                     for (z, row) in slab.chunks_exact_mut(width).enumerate() {
-                        self.scatter(&mut row[first..first + count], self.wrapped(z), &lines.columns);
+                        self.scatter(&mut row[first..first + count], self.wrapped(z), columns);
                     }
                 }
             },
         );
         let work = &*work;
         voxels.par_chunks_exact_mut(n * n).enumerate().for_each_init(
-            || self.lines(n * width),
-            |lines, (z, plane)| {
+            || self.lines(&pool),
+            |lines, (z, out)| {
+                let (columns, plane) = lines.columns_and_plane.split_at_mut(COLUMNS * self.padded);
                 for first in (0..width).step_by(COLUMNS) {
                     let count = COLUMNS.min(width - first);
-                    lines.columns[..count * self.padded].fill(zero());
+                    columns[..count * self.padded].fill(zero());
                     for ky in 0..high {
                         let row = &work[(ky * n + z) * width..][..width];
-                        self.gather(&row[first..first + count], self.frequency(ky), &mut lines.columns);
+                        self.gather(&row[first..first + count], self.frequency(ky), columns);
                     }
-                    self.transform(&self.column_inverse, count, lines);
+                    self.transform(&self.column_inverse, count, columns, &mut lines.inner);
                     for y in 0..n {
-                        let row = &mut lines.plane[y * width + first..][..count];
-                        self.scatter(row, self.wrapped(y), &lines.columns);
+                        let row = &mut plane[y * width + first..][..count];
+                        self.scatter(row, self.wrapped(y), columns);
                     }
                 }
-                for (y, out) in plane.chunks_exact_mut(n).enumerate() {
+                for (y, out) in out.chunks_exact_mut(n).enumerate() {
                     lines.half.fill(zero());
-                    lines.half[..width].copy_from_slice(&lines.plane[y * width..][..width]);
+                    lines.half[..width].copy_from_slice(&plane[y * width..][..width]);
                     lines.half[0].im = T::zero();
                     lines.half[self.padded / 2].im = T::zero();
                     self.row_inverse
@@ -187,7 +212,7 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
         );
     }
 
-    fn lines(&self, plane: usize) -> Lines<T> {
+    fn lines<'p, 'w>(&self, pool: &'p Pool<'w, Complex<T>>) -> Lines<'p, 'w, T> {
         let inner = [
             self.row_forward.get_scratch_len(),
             self.row_inverse.get_scratch_len(),
@@ -197,9 +222,8 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
         Lines {
             real: vec![T::zero(); self.padded],
             half: vec![zero(); self.padded / 2 + 1],
-            columns: vec![zero(); COLUMNS * self.padded],
             inner: vec![zero(); inner.into_iter().max().unwrap_or(0)],
-            plane: vec![zero(); plane],
+            columns_and_plane: pool.take(),
         }
     }
 
@@ -232,8 +256,8 @@ impl<'a, T: Real> PaddedTransform<'a, T> {
         }
     }
 
-    fn transform(&self, plan: &Arc<dyn Fft<T>>, count: usize, lines: &mut Lines<T>) {
-        plan.process_with_scratch(&mut lines.columns[..count * self.padded], &mut lines.inner);
+    fn transform(&self, plan: &Arc<dyn Fft<T>>, count: usize, columns: &mut [Complex<T>], inner: &mut [Complex<T>]) {
+        plan.process_with_scratch(&mut columns[..count * self.padded], inner);
     }
 
     /// The stored rows inside the sphere's box, for each y in -radius..=radius the rows of all z.

@@ -8,6 +8,7 @@ use crate::rotation::Matrix3;
 
 use super::Geometry;
 use super::gridding::GriddingCorrection;
+use super::padded;
 use super::padded::PaddedTransform;
 
 /// Fills `data` (geometry.rows order) with the oversampled transform of a map, and returns the map's power
@@ -15,7 +16,7 @@ use super::padded::PaddedTransform;
 ///
 /// `voxels` is a cube of edge geometry.box_pixels, x fastest, centred on box/2. It is divided by sinc^2(r / padded) to undo the interpolation, and scaled so that a slice has the
 /// scale of the forward transform (divided by box^2) of the projected image. `work` holds
-/// [`work_len`] numbers and may be dropped afterwards.
+/// [`padded::work_len`] numbers and may be dropped afterwards.
 pub fn build_into<T: Real>(
     voxels: &[f32],
     geometry: &Geometry,
@@ -29,12 +30,6 @@ pub fn build_into<T: Real>(
     // padding^3 n for the volume, 1 / padded^3 for the transform.
     PaddedTransform::new(geometry).forward(value, 1.0 / (n * n) as f64, data, work);
     power_spectrum(geometry, data)
-}
-
-/// Numbers of working memory for [`build_into`].
-pub fn work_len(geometry: &Geometry) -> usize {
-    let radius = geometry.rows.radius();
-    geometry.box_pixels * (2 * radius + 1) * (radius + 1)
 }
 
 /// Mean of |F|^2 / 2 per unpadded shell over the stored voxels of the sphere; 0 for shells without any.
@@ -114,7 +109,7 @@ impl<T: Real> Projector<T> {
         let geometry = Geometry::new(box_pixels, padding, current_size);
         let zero = Complex::new(T::zero(), T::zero());
         let mut data = vec![zero; geometry.rows.len()];
-        let mut work = vec![zero; work_len(&geometry)];
+        let mut work = vec![zero; padded::work_len(&geometry, rayon::current_num_threads())];
         let power = build_into(voxels, &geometry, &mut data, &mut work);
         Self { geometry, data, power }
     }

@@ -23,21 +23,42 @@ pub fn shift_whole_pixels<T: Real>(image: &[T], n: usize, dx: i64, dy: i64, out:
     }
 }
 
-/// exp(-2 pi i (kx dx + ky dy) / n): multiplying a transform by it moves the content by (dx, dy) pixels.
-/// `n` is the full box, whatever the window of the pixel list.
-pub fn phase_factors<T: Real>(kx: &[i16], ky: &[i16], dx: f64, dy: f64, n: usize, out: &mut [Complex<T>]) {
-    assert!(kx.len() == ky.len() && kx.len() == out.len(), "one factor per pixel");
-    // exp(a + b) = exp(a) exp(b): a table per axis instead of a sine per pixel.
-    let axis = |k: &[i16], d: f64| -> (i16, Vec<Complex<f64>>) {
-        let (low, high) = (k.iter().copied().min().unwrap_or(0), k.iter().copied().max().unwrap_or(0));
-        (low, (low..=high).map(|k| Complex::from_polar(1.0, -TAU * f64::from(k) * d / n as f64)).collect())
-    };
-    let (low_x, x) = axis(kx, dx);
-    let (low_y, y) = axis(ky, dy);
-    for ((kx, ky), factor) in kx.iter().zip(ky).zip(out) {
-        let f = x[(kx - low_x) as usize] * y[(ky - low_y) as usize];
-        *factor = Complex::new(T::of(f.re), T::of(f.im));
+/// Phases of translations of images of one box, by way of a table an axis that is used again: exp(a + b) = exp(a)
+/// exp(b) saves a sine per pixel.
+pub struct Phases {
+    n: usize,
+    axes: [Vec<Complex<f64>>; 2],
+}
+
+impl Phases {
+    /// `n` is the full box, whatever the window of the pixel list.
+    pub fn new(n: usize) -> Self {
+        Self { n, axes: [Vec::with_capacity(n + 1), Vec::with_capacity(n + 1)] }
     }
+
+    /// exp(-2 pi i (kx dx + ky dy) / n): multiplying a transform by it moves the content by (dx, dy) pixels.
+    pub fn fill<T: Real>(&mut self, kx: &[i16], ky: &[i16], dx: f64, dy: f64, out: &mut [Complex<T>]) {
+        assert!(kx.len() == ky.len() && kx.len() == out.len(), "one factor per pixel");
+        let n = self.n as f64;
+        let mut low = [0; 2];
+        for (axis, (k, d)) in [(kx, dx), (ky, dy)].into_iter().enumerate() {
+            low[axis] = k.iter().copied().min().unwrap_or(0);
+            let high = k.iter().copied().max().unwrap_or(0);
+            self.axes[axis].clear();
+            let phase = |k: i16| Complex::from_polar(1.0, -TAU * f64::from(k) * d / n);
+            self.axes[axis].extend((low[axis]..=high).map(phase));
+        }
+        let [x, y] = &self.axes;
+        for ((kx, ky), factor) in kx.iter().zip(ky).zip(out) {
+            let f = x[(kx - low[0]) as usize] * y[(ky - low[1]) as usize];
+            *factor = Complex::new(T::of(f.re), T::of(f.im));
+        }
+    }
+}
+
+/// As [`Phases::fill`], once.
+pub fn phase_factors<T: Real>(kx: &[i16], ky: &[i16], dx: f64, dy: f64, n: usize, out: &mut [Complex<T>]) {
+    Phases::new(n).fill(kx, ky, dx, dy, out);
 }
 
 #[cfg(test)]

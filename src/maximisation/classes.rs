@@ -16,15 +16,14 @@ pub fn seed_class(seed: u64, particle: u64, classes: u32) -> u32 {
 /// equal shares, to be seeded in the next iteration.
 pub fn copy_first(model: &mut HalfModel) {
     let count = model.classes.len();
-    let Some(first) = model.classes.first_mut() else { return };
+    let Some((first, others)) = model.classes.split_first_mut() else { return };
     let total: f64 = first.directions.iter().sum();
     first.share = 1.0 / count as f64;
     if total > 0.0 {
         let scale = first.share / total;
         first.directions.iter_mut().for_each(|d| *d *= scale);
     }
-    let first = first.clone();
-    model.classes.fill(first);
+    others.iter_mut().for_each(|class| class.clone_from(first));
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@ use std::f64::consts::PI;
 use num_complex::Complex;
 use rayon::prelude::*;
 
+use crate::arena::Frame;
+use crate::arena::Kind;
+use crate::error::Result;
 use crate::fourier;
 use crate::fourier::RealFft3;
 use crate::imaging::Geometry;
@@ -18,15 +21,47 @@ const SMALLEST_DENSITY: f64 = 1e-6;
 const BLOB_RADIUS: f64 = 3.8;
 const BLOB_ALPHA: f64 = 15.0;
 
-/// Multiplies `data` by weights w such that w times `weight(index, shell)`, convolved with the blob, is flat.
-pub(super) fn divide(geometry: &Geometry, data: &mut [Complex<f64>], weight: impl Fn(usize, usize) -> f64 + Sync) {
+/// Weights w such that w times `density(index, shell)`, convolved with the blob, is flat; a voxel each, from `frame`.
+/// A padded cube is taken and given back.
+pub(super) fn weights<'f>(
+    geometry: &Geometry,
+    density: impl Fn(usize, usize) -> f64 + Sync,
+    frame: &mut Frame<'f>,
+) -> Result<&'f mut [f64]> {
+    let weights = buffer(geometry, frame)?;
+    frame.child(Kind::Tile, |tile| {
+        iterate(geometry, density, weights, cube(geometry, tile)?);
+        Ok(())
+    })?;
+    Ok(weights)
+}
+
+/// The allocations of [`weights`].
+pub(super) fn count(geometry: &Geometry, frame: &mut Frame<'_>) -> Result<()> {
+    buffer(geometry, frame)?;
+    frame.child(Kind::Tile, |tile| cube(geometry, tile).map(|_| ()))
+}
+
+fn buffer<'f>(geometry: &Geometry, frame: &mut Frame<'f>) -> Result<&'f mut [f64]> {
+    frame.alloc("gridding weights", geometry.rows.len())
+}
+
+fn cube<'f>(geometry: &Geometry, frame: &mut Frame<'f>) -> Result<&'f mut [Complex<f64>]> {
+    frame.alloc("gridding cube", fourier::half_volume_len(geometry.padded_pixels))
+}
+
+fn iterate(
+    geometry: &Geometry,
+    density: impl Fn(usize, usize) -> f64 + Sync,
+    flat: &mut [f64],
+    cube: &mut [Complex<f64>],
+) {
     let (rows, radius2) = (&geometry.rows, sweep::radius_square(geometry));
     let nearest = sweep::nearest_shells(geometry);
     let n = geometry.padded_pixels;
     let plan = RealFft3::<f64>::new(n);
-    let mut cube = vec![Complex::default(); plan.half_len()];
-    let mut flat = vec![0.0; rows.len()];
-    for (z, plane) in sweep::planes_mut(rows, &mut flat) {
+    flat.fill(0.0);
+    for (z, plane) in sweep::planes_mut(rows, flat) {
         let start = sweep::plane_start(rows, z);
         sweep::for_each_in_plane(rows, z, radius2, |index, _| plane[index - start] = 1.0);
     }
@@ -35,9 +70,9 @@ pub(super) fn divide(geometry: &Geometry, data: &mut [Complex<f64>], weight: imp
     for _ in 0..ITERATIONS {
         cube.fill(Complex::default());
         for_each_voxel(geometry, |index, square, place| {
-            cube[place] = Complex::new(flat[index] * weight(index, usize::from(nearest[square as usize])), 0.0);
+            cube[place] = Complex::new(flat[index] * density(index, usize::from(nearest[square as usize])), 0.0);
         });
-        plan.inverse_in_place(&mut cube);
+        plan.inverse_in_place(cube);
         // A packed row holds two voxels an element; the origin is voxel 0.
         cube.par_chunks_exact_mut(n / 2 + 1).enumerate().for_each(|(row, values)| {
             let distance2 = |i: usize| f64::from(fourier::frequency(i, n)).powi(2);
@@ -47,14 +82,13 @@ pub(super) fn divide(geometry: &Geometry, data: &mut [Complex<f64>], weight: imp
                 *pair = Complex::new(pair.re * factor(2 * j), pair.im * factor(2 * j + 1));
             }
         });
-        plan.forward_in_place(&mut cube);
+        plan.forward_in_place(cube);
         for_each_voxel(geometry, |index, square, place| {
             if square < radius2 {
                 flat[index] /= cube[place].norm().max(SMALLEST_DENSITY);
             }
         });
     }
-    data.par_iter_mut().zip(&flat).for_each(|(value, w)| *value *= *w);
 }
 
 /// Calls `visit(flat index, squared radius, place in the half transform of the padded cube)` inside the sphere.
@@ -97,6 +131,7 @@ fn blob_transform(rho: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arena::Arena;
 
     #[test]
     fn the_blob_transform_is_continuous_and_falls() {
@@ -115,14 +150,22 @@ mod tests {
         // Twice the weight far from the plane x = 0, which is the same at Friedel mates.
         let mut uneven = vec![0.0; rows.len()];
         rows.for_each(|i, x, _, _| uneven[i] = if x > 5 { 2.0 } else { 1.0 });
-        let mut data: Vec<Complex<f64>> = uneven.iter().map(|w| Complex::new(*w, 0.0)).collect();
-        divide(&geometry, &mut data, |index, _| uneven[index]);
+        let mut counted = Arena::counting();
+        counted.run(|frame| count(&geometry, frame)).expect("a count");
+        let mut arena = Arena::reserve(counted.layout().peak).expect("memory");
+        let data: Vec<f64> = arena
+            .run(|frame| {
+                let weights = weights(&geometry, |index, _| uneven[index], frame)?;
+                Result::Ok(weights.iter().zip(&uneven).map(|(w, v)| w * v).collect())
+            })
+            .expect("room for weights");
+        assert_eq!(counted.layout(), arena.layout());
         // data / weights of the flat density: near 1 away from the edge of the sphere.
         let mut seen = 0;
         rows.for_each(|i, x, y, z| {
             if x * x + y * y + z * z < 121 && (x - 5).abs() > 2 {
                 // Ten iterations bring a step of 100 % within 12 %.
-                assert!((data[i].re - 1.0).abs() < 0.12, "{x} {y} {z}: {}", data[i].re);
+                assert!((data[i] - 1.0).abs() < 0.12, "{x} {y} {z}: {}", data[i]);
                 seen += 1;
             }
         });

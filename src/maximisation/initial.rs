@@ -2,6 +2,9 @@
 
 use num_complex::Complex;
 
+use crate::arena::Frame;
+use crate::arena::Kind;
+use crate::error::Result;
 use crate::fourier;
 use crate::fourier::RealFft2;
 use crate::fourier::RealFft3;
@@ -13,27 +16,48 @@ use crate::units;
 /// Half the width of the initial filter, in shells.
 const LOW_PASS_HALF_WIDTH: f64 = 1.0;
 
-/// Filters a map to a resolution: a raised cosine two shells wide about the unrounded shell N a / d.
+/// Filters a map to a resolution: a raised cosine two shells wide about the unrounded shell N a / d. For what happens
+/// before the first iteration: the transform takes memory of its own.
 pub fn low_pass(map: &mut Volume, resolution_angstrom: f64) {
+    let mut half = vec![Complex::default(); fourier::half_volume_len(map.box_pixels)];
+    low_pass_in(map, resolution_angstrom, &mut half);
+}
+
+fn low_pass_in(map: &mut Volume, resolution_angstrom: f64, half: &mut [Complex<f64>]) {
     let n = map.box_pixels;
     let plan = RealFft3::<f64>::new(n);
-    let mut half = plan.forward(map.data.iter().map(|v| f64::from(*v)));
-    fourier::low_pass_3d(&mut half, n, n as f64 * map.pixel_size_angstrom / resolution_angstrom);
-    plan.inverse_in_place(&mut half);
-    for (voxel, value) in map.data.iter_mut().zip(plan.unpack(&half)) {
+    plan.pack(map.data.iter().map(|v| f64::from(*v)), half);
+    plan.forward_in_place(half);
+    fourier::low_pass_3d(half, n, n as f64 * map.pixel_size_angstrom / resolution_angstrom);
+    plan.inverse_in_place(half);
+    for (voxel, value) in map.data.iter_mut().zip(plan.unpack(half)) {
         *voxel = value as f32;
     }
 }
 
-/// Filters a class: its map, and the power spectra that go with it.
-pub fn low_pass_class(class: &mut ClassModel, resolution_angstrom: f64) {
-    low_pass(&mut class.map, resolution_angstrom);
-    let centre = class.map.box_pixels as f64 * class.map.pixel_size_angstrom / resolution_angstrom;
+/// Filters a class: its map, by a transform in `frame`, and the power spectra that go with it.
+pub fn low_pass_class(class: &mut ClassModel, resolution_angstrom: f64, frame: &mut Frame<'_>) -> Result<()> {
+    let n = class.map.box_pixels;
+    frame.child(Kind::Tile, |tile| {
+        low_pass_in(&mut class.map, resolution_angstrom, buffer(n, tile)?);
+        Result::Ok(())
+    })?;
+    let centre = n as f64 * class.map.pixel_size_angstrom / resolution_angstrom;
     for spectrum in [&mut class.tau2, &mut class.ssnr] {
         for (shell, value) in spectrum.iter_mut().enumerate() {
             *value *= fourier::low_pass_weight(shell as f64, centre, LOW_PASS_HALF_WIDTH).powi(2);
         }
     }
+    Ok(())
+}
+
+/// The allocations of [`low_pass_class`] for maps of edge `n`.
+pub fn count_low_pass(n: usize, frame: &mut Frame<'_>) -> Result<()> {
+    frame.child(Kind::Tile, |tile| buffer(n, tile).map(|_| ()))
+}
+
+fn buffer<'f>(n: usize, frame: &mut Frame<'f>) -> Result<&'f mut [Complex<f64>]> {
+    frame.alloc("transform of a map", fourier::half_volume_len(n))
 }
 
 /// Collects the power spectra of images, per optics group.

@@ -1,9 +1,8 @@
 //! What the two halves share: low resolution in every iteration, everything in the last.
 
-use num_complex::Complex;
 use rayon::prelude::*;
 
-use crate::expectation::ClassSums;
+use crate::expectation::SumVoxel;
 use crate::imaging::Geometry;
 use crate::units;
 
@@ -24,24 +23,23 @@ pub fn joined_shell(
 
 /// Replaces data and weights up to `shell` by the mean of the halves, so that both keep one orientation and hand.
 /// Their FSC is 1 there.
-pub fn join_low_resolution(geometry: &Geometry, shell: usize, a: &mut ClassSums, b: &mut ClassSums) {
+pub fn join_low_resolution(geometry: &Geometry, shell: usize, a: &mut [SumVoxel], b: &mut [SumVoxel]) {
     let reach = units::round_half_away(geometry.padding * shell as f64).pow(2);
     let len = geometry.rows.len();
-    assert!(a.data.len() == len && b.data.len() == len, "sums in the geometry's rows");
+    assert!(a.len() == len && b.len() == len, "sums in the geometry's rows");
     geometry.rows.for_each(|i, x, y, z| {
         if i64::from(x).pow(2) + i64::from(y).pow(2) + i64::from(z).pow(2) <= reach {
-            let (data, weight) = (0.5 * (a.data[i] + b.data[i]), 0.5 * (a.weight[i] + b.weight[i]));
-            (a.data[i], b.data[i]) = (data, data);
-            (a.weight[i], b.weight[i]) = (weight, weight);
+            let mean: SumVoxel = std::array::from_fn(|c| 0.5 * (a[i][c] + b[i][c]));
+            (a[i], b[i]) = (mean, mean);
         }
     });
 }
 
-/// Adds the other half's volumes, for the map of the last iteration.
-pub fn add(sums: &mut ClassSums, other: &ClassSums) {
-    assert_eq!(sums.data.len(), other.data.len(), "sums in the same rows");
-    sums.data.par_iter_mut().zip(&other.data).for_each(|(a, b): (&mut Complex<f64>, _)| *a += b);
-    sums.weight.par_iter_mut().zip(&other.weight).for_each(|(a, b)| *a += b);
+/// Adds the other half's volume, for the map of the last iteration.
+pub fn add(sums: &mut [SumVoxel], other: &[SumVoxel]) {
+    assert_eq!(sums.len(), other.len(), "sums in the same rows");
+    let add = |(a, b): (&mut SumVoxel, &SumVoxel)| a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+    sums.par_iter_mut().zip(other).for_each(add);
 }
 
 #[cfg(test)]
@@ -59,16 +57,12 @@ mod tests {
     fn low_shells_become_the_mean_and_others_stay() {
         let geometry = Geometry::new(16, 2.0, 16);
         let len = geometry.rows.len();
-        let sums =
-            |v: f64| ClassSums { data: vec![Complex::new(v, -v); len], weight: vec![v; len], directions: vec![] };
-        let (mut a, mut b) = (sums(1.0), sums(3.0));
+        let (mut a, mut b) = (vec![[1.0, -1.0, 1.0]; len], vec![[3.0, -3.0, 3.0]; len]);
         join_low_resolution(&geometry, 3, &mut a, &mut b);
         let at = |x| geometry.rows.index(x, 0, 0).expect("stored");
-        for s in [&a, &b] {
-            assert_eq!((s.data[at(6)], s.weight[at(6)]), (Complex::new(2.0, -2.0), 2.0));
-        }
-        assert_eq!((a.weight[at(7)], b.weight[at(7)]), (1.0, 3.0));
+        assert_eq!((a[at(6)], b[at(6)]), ([2.0, -2.0, 2.0], [2.0, -2.0, 2.0]));
+        assert_eq!((a[at(7)], b[at(7)]), ([1.0, -1.0, 1.0], [3.0, -3.0, 3.0]));
         add(&mut a, &b);
-        assert_eq!((a.data[at(6)].re, a.data[at(7)].re), (4.0, 4.0));
+        assert_eq!((a[at(6)][0], a[at(7)][0]), (4.0, 4.0));
     }
 }

@@ -36,7 +36,7 @@ pub struct Options<'a> {
 /// # Errors
 /// Sums without any posterior mass, and references whose contrast is opposite to the images'.
 pub fn update(model: &mut HalfModel, sums: &Sums, options: &Options) -> Result<()> {
-    let masses: Vec<f64> = sums.classes.iter().map(|c| c.directions.iter().sum()).collect();
+    let masses = sums.masses();
     let mass: f64 = masses.iter().sum();
     if !(mass > 0.0 && mass.is_finite()) {
         return Err(Error::internal(format!("the posterior mass of {} particles is {mass}", sums.particle_count)));
@@ -47,9 +47,9 @@ pub fn update(model: &mut HalfModel, sums: &Sums, options: &Options) -> Result<(
     if options.scale && !options.cross_correlation {
         update_scales(&mut model.groups, &sums.scale_xa, &sums.scale_aa)?;
     }
-    for ((class, new), class_mass) in model.classes.iter_mut().zip(&sums.classes).zip(&masses) {
+    for ((class, new), class_mass) in model.classes.iter_mut().zip(&sums.directions).zip(&masses) {
         class.share = class_mass / mass;
-        class.directions = new.directions.iter().map(|d| d / mass).collect();
+        class.directions = new.iter().map(|d| d / mass).collect();
     }
     model.sigma_offset_angstrom = (sums.offset2_angstrom2 / (2.0 * mass)).max(SMALLEST_OFFSET_VARIANCE).sqrt();
     if !options.cross_correlation {
@@ -121,7 +121,6 @@ pub fn mean_ctf2(sums: &Sums, box_pixels: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expectation::ClassSums;
     use crate::model::ClassModel;
     use crate::model::Volume;
 
@@ -176,10 +175,9 @@ mod tests {
     }
 
     fn sums() -> Sums {
-        let class = |directions: [f64; 2]| ClassSums { data: vec![], weight: vec![], directions: directions.to_vec() };
         Sums {
             current_size: 4,
-            classes: vec![class([1.0, 2.0]), class([3.0, 2.0])],
+            directions: vec![vec![1.0, 2.0], vec![3.0, 2.0]],
             noise: vec![vec![16.0, 64.0, 0.0]],
             noise_mass: vec![8.0],
             ctf2: vec![vec![4.0, 16.0, 0.0]],
@@ -243,7 +241,7 @@ mod tests {
             parity: false,
         };
         let mut empty = sums();
-        empty.classes.iter_mut().for_each(|c| c.directions.fill(0.0));
+        empty.directions.iter_mut().for_each(|of_class| of_class.fill(0.0));
         assert!(update(&mut model(2), &empty, &options).is_err());
         let mut near = sums();
         near.offset2_angstrom2 = 1.0;

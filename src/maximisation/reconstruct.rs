@@ -3,9 +3,14 @@
 use num_complex::Complex;
 use rayon::prelude::*;
 
+use crate::arena::Frame;
+use crate::arena::Kind;
+use crate::error::Result;
+use crate::expectation::SumVoxel;
 use crate::imaging::Geometry;
 use crate::imaging::gridding::GriddingCorrection;
 use crate::imaging::mask;
+use crate::imaging::padded;
 use crate::imaging::padded::PaddedTransform;
 use crate::model::Volume;
 use crate::units;
@@ -63,83 +68,125 @@ pub enum Division {
 
 /// Map of symmetrised sums, in the model's grey scale: its projections have the scale of the data.
 ///
-/// `data` (geometry.rows order) is destroyed; `weight` is kept. Without a prior the map is unregularised.
-/// Takes box^3 doubles and [`work_len`] complex numbers of memory besides; [`Division::Gridding`] takes a padded
-/// cube instead of the latter. The same bits on any number of threads of the current rayon pool.
+/// The sums are only read; without a prior the map is unregularised. Takes box^3 doubles and [`padded::work_len`]
+/// complex numbers from `frame`; [`Division::Gridding`] takes a weight a voxel and, before the others, a padded cube
+/// besides. The same bits on any number of threads of the current rayon pool.
 pub fn reconstruct(
     geometry: &Geometry,
-    data: &mut [Complex<f64>],
-    weight: &[f64],
+    sums: &[SumVoxel],
     prior: Option<&Prior>,
     division: Division,
-    pixel_size_angstrom: f64,
-) -> Volume {
-    match division {
-        Division::Direct => divide(geometry, data, weight, prior),
-        Division::Gridding { mass } => {
-            gridding::divide(geometry, data, |index, shell| regularised(geometry, weight, prior, index, shell) / mass);
-            let scale = 1.0 / mass;
-            data.par_iter_mut().for_each(|v| *v *= scale);
+    map: &mut Volume,
+    threads: usize,
+    frame: &mut Frame<'_>,
+) -> Result<()> {
+    assert_eq!(sums.len(), geometry.rows.len(), "a volume in the geometry's rows");
+    let data = |index: usize| Complex::new(sums[index][0], sums[index][1]);
+    frame.child(Kind::Tile, |tile| match division {
+        Division::Direct => {
+            let divisors = Divisors::new(geometry, sums, prior);
+            let divided = |index, square| match divisors.at(index, square) {
+                divisor if divisor > 0.0 => data(index) / divisor,
+                _ => data(index),
+            };
+            real_space(geometry, divided, map, buffers(geometry, threads, tile)?);
+            Ok(())
         }
-    }
-    real_space(geometry, data, pixel_size_angstrom)
+        Division::Gridding { mass } => {
+            let density = |index, shell| regularised(geometry, sums, prior, index, shell) / mass;
+            let weights = gridding::weights(geometry, density, tile)?;
+            let scale = 1.0 / mass;
+            let weighed = |index: usize, _| data(index) * weights[index] * scale;
+            real_space(geometry, weighed, map, buffers(geometry, threads, tile)?);
+            Ok(())
+        }
+    })
 }
 
-/// Complex numbers of working memory of [`reconstruct`].
-pub fn work_len(geometry: &Geometry) -> usize {
-    PaddedTransform::<f64>::new(geometry).work_len()
+/// The allocations of [`reconstruct`].
+pub fn count(geometry: &Geometry, gridding: bool, threads: usize, frame: &mut Frame<'_>) -> Result<()> {
+    frame.child(Kind::Tile, |tile| {
+        if gridding {
+            gridding::count(geometry, tile)?;
+        }
+        buffers(geometry, threads, tile).map(|_| ())
+    })
+}
+
+/// What the way into real space needs.
+struct Buffers<'f> {
+    work: &'f mut [Complex<f64>],
+    voxels: &'f mut [f64],
+}
+
+fn buffers<'f>(geometry: &Geometry, threads: usize, frame: &mut Frame<'f>) -> Result<Buffers<'f>> {
+    Ok(Buffers {
+        work: frame.alloc("transform work", padded::work_len(geometry, threads))?,
+        voxels: frame.alloc("voxels", geometry.box_pixels.pow(3))?,
+    })
 }
 
 #[inline]
-fn regularised(geometry: &Geometry, weight: &[f64], prior: Option<&Prior>, index: usize, shell: usize) -> f64 {
-    let w = weight[index];
+fn regularised(geometry: &Geometry, sums: &[SumVoxel], prior: Option<&Prior>, index: usize, shell: usize) -> f64 {
+    let w = sums[index][2];
     w + prior.map_or(0.0, |p| p.weight(shell, w, geometry.padding.powi(3)))
 }
 
-/// data /= max(weight + prior, floor of the shell), inside the sphere.
-fn divide(geometry: &Geometry, data: &mut [Complex<f64>], weight: &[f64], prior: Option<&Prior>) {
-    assert_eq!(weight.len(), geometry.rows.len(), "a volume in the geometry's rows");
-    let radius2 = sweep::radius_square(geometry);
-    let nearest = sweep::nearest_shells(geometry);
-    let below: Vec<u16> = (0..=radius2).map(|square| ((square as f64).sqrt() / geometry.padding) as u16).collect();
-    let total = |index: usize, square: u64| {
+/// What the data of a voxel are divided by: max(weight + prior, floor of the shell), inside the sphere.
+struct Divisors<'a> {
+    geometry: &'a Geometry,
+    sums: &'a [SumVoxel],
+    prior: Option<&'a Prior<'a>>,
+    /// By squared radius: the nearest shell, and the next one towards the origin.
+    nearest: Vec<u16>,
+    below: Vec<u16>,
+    floors: Vec<f64>,
+}
+
+impl<'a> Divisors<'a> {
+    fn new(geometry: &'a Geometry, sums: &'a [SumVoxel], prior: Option<&'a Prior<'a>>) -> Self {
+        let radius2 = sweep::radius_square(geometry);
+        let nearest = sweep::nearest_shells(geometry);
+        let last = geometry.r_max.max(1) - 1;
+        let below = |square: u64| (((square as f64).sqrt() / geometry.padding) as u16).min(last as u16);
+        let below = (0..=radius2).map(below).collect();
+        let mut divisors = Self { geometry, sums, prior, nearest, below, floors: Vec::new() };
+        let end = units::round_half_away((geometry.r_max as f64 * geometry.padding).powi(2)) as u64;
+        let means =
+            sweep::shell_sums(geometry, last + 1, end.min(radius2 + 1), |index, square, sums: &mut [[f64; 2]]| {
+                let bin = &mut sums[usize::from(divisors.below[square as usize])];
+                bin[0] += divisors.total(index, square);
+                bin[1] += 1.0;
+            });
+        divisors.floors = means.iter().map(|[sum, count]| WEIGHT_FLOOR * sum / count.max(1.0)).collect();
+        divisors
+    }
+
+    fn total(&self, index: usize, square: u64) -> f64 {
         // The prior ends before the sphere's last voxels, as RELION's does.
-        let prior = if square < radius2 { prior } else { None };
-        regularised(geometry, weight, prior, index, usize::from(nearest[square as usize]))
-    };
-    let end = units::round_half_away((geometry.r_max as f64 * geometry.padding).powi(2)) as u64;
-    let last = geometry.r_max.max(1) - 1;
-    let means = sweep::shell_sums(geometry, last + 1, end.min(radius2 + 1), |index, square, sums: &mut [[f64; 2]]| {
-        let bin = &mut sums[usize::from(below[square as usize]).min(last)];
-        bin[0] += total(index, square);
-        bin[1] += 1.0;
-    });
-    let floors: Vec<f64> = means.iter().map(|[sum, count]| WEIGHT_FLOOR * sum / count.max(1.0)).collect();
-    let rows = &geometry.rows;
-    sweep::planes_mut(rows, data).into_par_iter().for_each(|(z, plane)| {
-        let start = sweep::plane_start(rows, z);
-        sweep::for_each_in_plane(rows, z, radius2 + 1, |index, square| {
-            let floor = floors[usize::from(below[square as usize]).min(last)];
-            let divisor = total(index, square).max(floor);
-            if divisor > 0.0 {
-                plane[index - start] /= divisor;
-            }
-        });
-    });
+        let prior = if square < sweep::radius_square(self.geometry) { self.prior } else { None };
+        regularised(self.geometry, self.sums, prior, index, usize::from(self.nearest[square as usize]))
+    }
+
+    fn at(&self, index: usize, square: u64) -> f64 {
+        self.total(index, square).max(self.floors[usize::from(self.below[square as usize])])
+    }
 }
 
 /// Inverse transform, crop, soft sphere and correction for interpolation.
-fn real_space(geometry: &Geometry, sphere: &[Complex<f64>], pixel_size_angstrom: f64) -> Volume {
+fn real_space(
+    geometry: &Geometry,
+    value: impl Fn(usize, u64) -> Complex<f64> + Sync,
+    map: &mut Volume,
+    buffers: Buffers<'_>,
+) {
     let n = geometry.box_pixels;
-    let transform = PaddedTransform::new(geometry);
-    let mut work = vec![Complex::default(); transform.work_len()];
-    let mut voxels = vec![0.0; n.pow(3)];
-    transform.inverse(sphere, &mut work, &mut voxels);
-    drop(work);
-    mask::fill_outside_sphere(&mut voxels, n, (n / 2) as f64, EDGE_PIXELS);
+    assert_eq!(map.box_pixels, n, "a map of the geometry's box");
+    let Buffers { work, voxels } = buffers;
+    PaddedTransform::new(geometry).inverse(value, work, voxels);
+    mask::fill_outside_sphere(voxels, n, (n / 2) as f64, EDGE_PIXELS);
     let attenuation = GriddingCorrection::new(n, geometry.padded_pixels);
     let scale = 1.0 / (geometry.padding.powi(3) * n as f64);
-    let mut map = Volume::zeros(n, pixel_size_angstrom);
     map.data.par_chunks_exact_mut(n * n).zip(voxels.par_chunks_exact(n * n)).enumerate().for_each(
         |(z, (out, values))| {
             for (i, (out, value)) in out.iter_mut().zip(values).enumerate() {
@@ -147,5 +194,4 @@ fn real_space(geometry: &Geometry, sphere: &[Complex<f64>], pixel_size_angstrom:
             }
         },
     );
-    map
 }

@@ -2,6 +2,9 @@
 
 use num_complex::Complex;
 
+use crate::arena::Frame;
+use crate::arena::Kind;
+use crate::error::Result;
 use crate::fourier;
 use crate::fourier::RealFft3;
 use crate::imaging::random::Stream;
@@ -28,26 +31,56 @@ pub struct SolventFsc {
 
 /// FSC of two unregularised half maps inside `mask` (their box, values in [0, 1]):
 /// (masked - randomised) / (1 - randomised) from two shells beyond the randomisation, 0 where negative.
-/// Zero beyond `r_max`. Random phases depend on `seed` only.
-pub fn corrected(a: &Volume, b: &Volume, mask: &[f32], r_max: usize, seed: u64) -> SolventFsc {
+/// Zero beyond `r_max`. Random phases depend on `seed` only. Takes two transforms from `frame`.
+pub fn corrected(
+    a: &Volume,
+    b: &Volume,
+    mask: &[f32],
+    r_max: usize,
+    seed: u64,
+    frame: &mut Frame<'_>,
+) -> Result<SolventFsc> {
     let n = a.box_pixels;
     assert!(b.box_pixels == n && mask.len() == a.data.len(), "half maps and mask of one box");
+    frame.child(Kind::Tile, |tile| Ok(curves([a, b], mask, r_max, seed, buffers(n, tile)?)))
+}
+
+/// The allocations of [`corrected`] for maps of edge `n`.
+pub fn count(n: usize, frame: &mut Frame<'_>) -> Result<()> {
+    frame.child(Kind::Tile, |tile| buffers(n, tile).map(|_| ()))
+}
+
+/// A transform a half.
+fn buffers<'f>(n: usize, frame: &mut Frame<'f>) -> Result<[&'f mut [Complex<f64>]; 2]> {
+    let len = fourier::half_volume_len(n);
+    Ok([frame.alloc("transform of half 1", len)?, frame.alloc("transform of half 2", len)?])
+}
+
+fn curves(maps: [&Volume; 2], mask: &[f32], r_max: usize, seed: u64, halves: [&mut [Complex<f64>]; 2]) -> SolventFsc {
+    let [a, b] = halves;
+    let n = maps[0].box_pixels;
     let plan = RealFft3::<f64>::new(n);
-    let mut halves = [a, b].map(|map| plan.forward(map.data.iter().map(|v| f64::from(*v))));
-    let unmasked = cut(fourier::fsc(&halves[0], &halves[1], n), r_max);
-    let masked_of = |maps: [Vec<f64>; 2]| {
-        let [a, b] = maps.map(|map| plan.forward(map.iter().zip(mask).map(|(v, m)| v * f64::from(*m))));
-        cut(fourier::fsc(&a, &b, n), r_max)
-    };
-    let masked = masked_of([a, b].map(|map| map.data.iter().map(|v| f64::from(*v)).collect()));
+    for (map, half) in maps.iter().zip([&mut *a, &mut *b]) {
+        plan.pack(map.data.iter().zip(mask).map(|(v, m)| f64::from(*v) * f64::from(*m)), half);
+        plan.forward_in_place(half);
+    }
+    let masked = cut(fourier::fsc(a, b, n), r_max);
+    for (map, half) in maps.iter().zip([&mut *a, &mut *b]) {
+        plan.pack(map.data.iter().map(|v| f64::from(*v)), half);
+        plan.forward_in_place(half);
+    }
+    let unmasked = cut(fourier::fsc(a, b, n), r_max);
     let Some(from) = (1..=n / 2).find(|s| unmasked[*s] < RANDOMISE_BELOW) else {
         let randomised = vec![0.0; n / 2 + 1];
         return SolventFsc { corrected: unmasked.clone(), unmasked, masked, randomised, randomised_from: None };
     };
-    for (i, half) in halves.iter_mut().enumerate() {
-        randomise_phases(half, n, from, &mut Stream::new(seed, RANDOM_PHASES, i as u64));
+    for (item, half) in [&mut *a, &mut *b].into_iter().enumerate() {
+        randomise_phases(half, n, from, &mut Stream::new(seed, RANDOM_PHASES, item as u64));
+        plan.inverse_in_place(half);
+        multiply_packed(half, mask, n);
+        plan.forward_in_place(half);
     }
-    let randomised = masked_of(halves.map(|mut half| plan.inverse(&mut half)));
+    let randomised = cut(fourier::fsc(a, b, n), r_max);
     let corrected = masked.iter().zip(&randomised).enumerate().map(|(s, (m, r))| {
         if s < from + KEPT_SHELLS {
             *m
@@ -59,6 +92,16 @@ pub fn corrected(a: &Volume, b: &Volume, mask: &[f32], r_max: usize, seed: u64) 
     });
     let corrected = cut(corrected.collect(), r_max);
     SolventFsc { corrected, unmasked, masked, randomised, randomised_from: Some(from) }
+}
+
+/// Multiplies a packed volume of edge n by a mask; the elements that no voxel uses become 0.
+fn multiply_packed(packed: &mut [Complex<f64>], mask: &[f32], n: usize) {
+    for (row, mask) in packed.chunks_exact_mut(n / 2 + 1).zip(mask.chunks_exact(n)) {
+        for (pair, mask) in row.iter_mut().zip(mask.chunks_exact(2)) {
+            *pair = Complex::new(pair.re * f64::from(mask[0]), pair.im * f64::from(mask[1]));
+        }
+        row[n / 2] = Complex::default();
+    }
 }
 
 fn cut(mut fsc: Vec<f64>, r_max: usize) -> Vec<f64> {
@@ -101,7 +144,18 @@ pub fn randomise_phases(half: &mut [Complex<f64>], n: usize, from: usize, stream
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arena::Arena;
     use crate::imaging::mask;
+
+    /// With two transforms of memory, not a byte more.
+    fn found_in(a: &Volume, b: &Volume, mask: &[f32]) -> SolventFsc {
+        let mut counted = Arena::counting();
+        counted.run(|frame| count(a.box_pixels, frame)).expect("a count");
+        let mut arena = Arena::reserve(counted.layout().peak).expect("memory");
+        let found = arena.run(|frame| corrected(a, b, mask, 14, 1, frame)).expect("room for transforms");
+        assert_eq!(counted.layout(), arena.layout());
+        found
+    }
 
     fn noise(n: usize, item: u64) -> Vec<f32> {
         let mut stream = Stream::new(5, 1, item);
@@ -140,14 +194,14 @@ mod tests {
             pixel_size_angstrom: 1.0,
             data: noise(n, item).iter().zip(&signal).map(|(e, s)| e + *s as f32).collect(),
         };
-        let found = corrected(&map(1), &map(2), &ball, 14, 1);
+        let found = found_in(&map(1), &map(2), &ball);
         let from = found.randomised_from.expect("noise at high resolution");
         assert!((4..=9).contains(&from), "{from}");
         assert!(found.masked[7] > found.unmasked[7], "the mask removes noise: {found:?}");
         assert!(found.corrected[3] > 0.95);
         assert!(found.corrected[12].abs() < 0.35 && found.corrected[15] == 0.0, "{:?}", found.corrected);
-        assert_eq!(found, corrected(&map(1), &map(2), &ball, 14, 1));
-        let same = corrected(&map(1), &map(1), &ball, 14, 1);
+        assert_eq!(found, found_in(&map(1), &map(2), &ball));
+        let same = found_in(&map(1), &map(1), &ball);
         assert_eq!((same.randomised_from.is_some(), same.unmasked[14] > 0.999), (true, true), "beyond 14 it is 0");
     }
 }

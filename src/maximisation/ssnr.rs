@@ -3,6 +3,7 @@
 //! Voxels strictly inside the sphere count, in the shell nearest to their radius; variances are per real component
 //! and on the scale of slices.
 
+use crate::expectation::SumVoxel;
 use crate::imaging::Geometry;
 
 use super::sweep;
@@ -30,17 +31,17 @@ pub struct Spectra {
 /// (Scheres & Chen 2012). With `joined` halves f becomes that of their sum, sqrt(2f/(f+1)) (Rosenthal & Henderson
 /// 2003).
 ///
-/// `weight` holds the symmetrised weights of the sums to be reconstructed. With `parity` T enters tau2 too, and
-/// therefore the reconstruction twice.
+/// `volume` holds symmetrised sums, those that will be reconstructed. With `parity` T enters tau2 too, and therefore
+/// the reconstruction twice.
 pub fn gold_standard(
     geometry: &Geometry,
-    weight: &[f64],
+    volume: &[SumVoxel],
     fsc: &[f64],
     joined: bool,
     tau2_fudge: f64,
     parity: bool,
 ) -> Spectra {
-    let (sigma2, _) = noise(geometry, weight);
+    let (sigma2, _) = noise(geometry, volume);
     let ratio = fsc.iter().map(|f| {
         let f = f.max(SMALLEST_FSC);
         let f = if joined { (2.0 * f / (f + 1.0)).sqrt() } else { f }.min(LARGEST_FSC);
@@ -49,7 +50,7 @@ pub fn gold_standard(
     let ratio: Vec<f64> = ratio.collect();
     let in_tau2 = if parity { tau2_fudge } else { 1.0 };
     let tau2: Vec<f64> = ratio.iter().zip(&sigma2).map(|(r, s)| in_tau2 * r * s).collect();
-    let coverage = coverage(geometry, weight, &tau2, tau2_fudge);
+    let coverage = coverage(geometry, volume, &tau2, tau2_fudge);
     Spectra { sigma2, tau2, ssnr: ratio.iter().map(|r| tau2_fudge * r).collect(), coverage }
 }
 
@@ -59,7 +60,7 @@ pub fn gold_standard(
 /// `mean_ctf2` is for data multiplied by their CTF: tau2 is divided by it.
 pub fn from_reference(
     geometry: &Geometry,
-    weight: &[f64],
+    volume: &[SumVoxel],
     tau2: &[f64],
     mean_ctf2: Option<&[f64]>,
     tau2_fudge: f64,
@@ -69,42 +70,42 @@ pub fn from_reference(
         Some(ctf2) => tau2.iter().zip(ctf2).map(|(t, c)| if *c > 0.0 { t / c } else { *t }).collect(),
         None => tau2.to_vec(),
     };
-    let (sigma2, counts) = noise(geometry, weight);
+    let (sigma2, counts) = noise(geometry, volume);
     let ssnr = (0..sigma2.len())
         .map(|s| {
             if tau2[s] > 0.0 && sigma2[s] > 0.0 {
                 // The mean of padding^3 weight T tau2.
                 tau2_fudge * tau2[s] / sigma2[s]
             } else if parity && tau2[s] <= 0.0 && counts[s] > 0.0 {
-                parity_ratio_without_prior(geometry, weight, s) / counts[s]
+                parity_ratio_without_prior(geometry, volume, s) / counts[s]
             } else {
                 0.0
             }
         })
         .collect();
-    let coverage = coverage(geometry, weight, &tau2, tau2_fudge);
+    let coverage = coverage(geometry, volume, &tau2, tau2_fudge);
     Spectra { sigma2, tau2, ssnr, coverage }
 }
 
 /// Sum over shell `wanted` of weight / prior weight with RELION's prior weight of an unknown signal.
-fn parity_ratio_without_prior(geometry: &Geometry, weight: &[f64], wanted: usize) -> f64 {
+fn parity_ratio_without_prior(geometry: &Geometry, volume: &[SumVoxel], wanted: usize) -> f64 {
     let nearest = sweep::nearest_shells(geometry);
     let sums = sweep::shell_sums::<1>(geometry, 1, sweep::radius_square(geometry), |i, square, sums| {
         if usize::from(nearest[square as usize]) == wanted {
-            sums[0][0] += PARITY_PRIOR_SHARE * weight[i].powi(2);
+            sums[0][0] += PARITY_PRIOR_SHARE * volume[i][2].powi(2);
         }
     });
     sums[0][0]
 }
 
 /// Variance of the noise per shell, count / (padding^3 sum of weights), and the number of voxels.
-fn noise(geometry: &Geometry, weight: &[f64]) -> (Vec<f64>, Vec<f64>) {
-    assert_eq!(weight.len(), geometry.rows.len(), "weights in the geometry's rows");
+fn noise(geometry: &Geometry, volume: &[SumVoxel]) -> (Vec<f64>, Vec<f64>) {
+    assert_eq!(volume.len(), geometry.rows.len(), "a volume in the geometry's rows");
     let nearest = sweep::nearest_shells(geometry);
     let bins = geometry.box_pixels / 2 + 1;
     let sums = sweep::shell_sums(geometry, bins, sweep::radius_square(geometry), |i, square, sums| {
         let [sum, count] = &mut sums[usize::from(nearest[square as usize])];
-        *sum += weight[i];
+        *sum += volume[i][2];
         *count += 1.0;
     });
     let padding3 = geometry.padding.powi(3);
@@ -113,13 +114,13 @@ fn noise(geometry: &Geometry, weight: &[f64]) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// Share of each shell's voxels with padding^3 weight T tau2 of at least 1.
-fn coverage(geometry: &Geometry, weight: &[f64], tau2: &[f64], tau2_fudge: f64) -> Vec<f64> {
+fn coverage(geometry: &Geometry, volume: &[SumVoxel], tau2: &[f64], tau2_fudge: f64) -> Vec<f64> {
     let nearest = sweep::nearest_shells(geometry);
     let scale = geometry.padding.powi(3) * tau2_fudge;
     let sums = sweep::shell_sums(geometry, tau2.len(), sweep::radius_square(geometry), |i, square, sums| {
         let s = usize::from(nearest[square as usize]);
         let [covered, count] = &mut sums[s];
-        *covered += f64::from(u8::from(weight[i] * scale * tau2[s] >= 1.0));
+        *covered += f64::from(u8::from(volume[i][2] * scale * tau2[s] >= 1.0));
         *count += 1.0;
     });
     sums.iter().map(|[covered, count]| if *count > 0.0 { covered / count } else { 0.0 }).collect()
@@ -136,12 +137,17 @@ mod tests {
         Geometry::new(32, 2.0, 20)
     }
 
+    /// Sums with this weight everywhere.
+    fn flat(geometry: &Geometry, weight: f64) -> Vec<SumVoxel> {
+        vec![[0.0, 0.0, weight]; geometry.rows.len()]
+    }
+
     #[test]
     fn flat_weights_give_flat_noise() {
         let geometry = geometry();
-        let weight = vec![0.25; geometry.rows.len()];
+        let volume = flat(&geometry, 0.25);
         let fsc: Vec<f64> = (0..17).map(|s| 1.0 - f64::from(s) / 10.0).collect();
-        let spectra = gold_standard(&geometry, &weight, &fsc, false, 1.0, false);
+        let spectra = gold_standard(&geometry, &volume, &fsc, false, 1.0, false);
         assert_eq!(spectra.sigma2.len(), 17);
         for s in 0..=10 {
             assert!((spectra.sigma2[s] - 0.5).abs() < TOLERANCE, "1 / (8 * 0.25)");
@@ -155,13 +161,13 @@ mod tests {
     #[test]
     fn joined_halves_and_the_place_of_the_fudge() {
         let geometry = geometry();
-        let weight = vec![1.0; geometry.rows.len()];
+        let volume = flat(&geometry, 1.0);
         let fsc = vec![0.5; 17];
-        let joined = gold_standard(&geometry, &weight, &fsc, true, 1.0, false);
+        let joined = gold_standard(&geometry, &volume, &fsc, true, 1.0, false);
         let f = (2.0_f64 / 3.0).sqrt();
         assert!((joined.ssnr[3] - f / (1.0 - f)).abs() < TOLERANCE);
-        let sane = gold_standard(&geometry, &weight, &fsc, false, 4.0, false);
-        let parity = gold_standard(&geometry, &weight, &fsc, false, 4.0, true);
+        let sane = gold_standard(&geometry, &volume, &fsc, false, 4.0, false);
+        let parity = gold_standard(&geometry, &volume, &fsc, false, 4.0, true);
         assert_eq!((sane.ssnr[3], parity.ssnr[3]), (4.0, 4.0));
         assert_eq!((sane.tau2[3], parity.tau2[3]), (0.125, 0.5));
     }
@@ -169,20 +175,20 @@ mod tests {
     #[test]
     fn ratio_of_given_power_is_the_mean_over_voxels() {
         let geometry = geometry();
-        let mut weight = vec![0.0; geometry.rows.len()];
-        geometry.rows.for_each(|i, _, _, z| weight[i] = if z > 0 { 3.0 } else { 1.0 });
+        let mut volume = flat(&geometry, 0.0);
+        geometry.rows.for_each(|i, _, _, z| volume[i][2] = if z > 0 { 3.0 } else { 1.0 });
         let mut tau2 = vec![0.02; 17];
         tau2[9] = 0.0;
-        let spectra = from_reference(&geometry, &weight, &tau2, None, 4.0, false);
+        let spectra = from_reference(&geometry, &volume, &tau2, None, 4.0, false);
         let mean = 1.0 / (8.0 * spectra.sigma2[6]);
         assert!(mean > 1.8 && mean < 2.0, "half of the voxels and fewer have 3: {mean}");
         assert!((spectra.ssnr[6] - mean * 8.0 * 4.0 * 0.02).abs() < TOLERANCE);
         // 8 * 4 * 0.02 = 0.64: only voxels of weight 3 are covered.
         assert!((spectra.coverage[6] - (mean - 1.0) / 2.0).abs() < TOLERANCE);
         assert_eq!((spectra.ssnr[9], spectra.coverage[9], spectra.ssnr[11]), (0.0, 0.0, 0.0));
-        let parity = from_reference(&geometry, &weight, &tau2, None, 4.0, true);
+        let parity = from_reference(&geometry, &volume, &tau2, None, 4.0, true);
         assert!(parity.ssnr[9] > 0.001 && parity.ssnr[9] < 0.009, "between 0.001 w^2 of the two weights");
-        let divided = from_reference(&geometry, &weight, &tau2, Some(&[0.5; 17]), 4.0, false);
+        let divided = from_reference(&geometry, &volume, &tau2, Some(&[0.5; 17]), 4.0, false);
         assert!((divided.tau2[6] - 0.04).abs() < TOLERANCE);
     }
 }

@@ -77,6 +77,9 @@ pub enum Event {
         resolution_angstrom: f64,
         wall_seconds: f64,
         cpu_seconds: f64,
+        /// Most memory that the process held (0 where the system does not tell).
+        #[serde(default)]
+        resident_peak_bytes: u64,
     },
     /// The engine ends with an error.
     Failed {
@@ -153,6 +156,10 @@ pub struct IterationFinished {
     pub weights: WeightMemory,
     pub arena_peak_bytes: u64,
     pub arena_reserved_bytes: u64,
+    /// What the whole process may hold in this iteration, as counted before it, and the most that it held so far
+    /// (0 where the system does not tell).
+    pub planned_bytes: u64,
+    pub resident_peak_bytes: u64,
     pub phase_seconds: BTreeMap<String, f64>,
     #[serde(deserialize_with = "nan_of_null")]
     pub wall_seconds: f64,

@@ -1,15 +1,24 @@
 //! Expected accuracies of the poses, before the sampling of an iteration is decided.
 
+use num_complex::Complex;
+
+use crate::arena::Arena;
+use crate::arena::Frame;
+use crate::arena::Kind;
 use crate::error::Result;
+use crate::expectation::products;
 use crate::imaging::Ctf;
+use crate::imaging::Geometry;
 use crate::imaging::PixelList;
-use crate::imaging::Projector;
 use crate::imaging::ReferenceScale;
+use crate::imaging::projector;
 use crate::maximisation::accuracy;
 use crate::maximisation::accuracy::Trial;
+use crate::model::ClassModel;
 use crate::model::State;
 
 use super::Job;
+use super::step::Engine;
 
 /// Particles that are tried.
 const TRIALS: usize = 100;
@@ -17,8 +26,8 @@ const TRIALS: usize = 100;
 const SMALLEST_SHARE: f64 = 0.01;
 
 /// Estimates the accuracies of every class of the first half, evenly spread over its particles, and copies them to
-/// the other half.
-pub fn estimate(job: &Job<'_>, state: &mut State) -> Result<()> {
+/// the other half. One reference at a time lies in the engine's arena.
+pub fn estimate(job: &Job<'_>, engine: &mut Engine, state: &mut State) -> Result<()> {
     let dataset = &job.inputs.dataset;
     let wanted = if state.halves.len() > 1 { 1 } else { 0 };
     let members: Vec<usize> = (0..state.half_of.len()).filter(|i| state.half_of[*i] == wanted).collect();
@@ -60,16 +69,20 @@ pub fn estimate(job: &Job<'_>, state: &mut State) -> Result<()> {
             }
         })
         .collect();
-    let estimates: Vec<accuracy::Accuracy> = model
-        .classes
-        .iter()
-        .map(|class| {
-            let padding = job.inputs.options.padding;
-            let projector = Projector::<f32>::new(&class.map.data, box_pixels, padding, state.sizes.current_size);
+    let geometry = Geometry::new(box_pixels, job.inputs.options.padding, state.sizes.current_size);
+    let threads = job.plan.thread_count();
+    let mut counting = Arena::counting();
+    counting.run(|frame| buffers(&geometry, threads, frame).map(|_| ()))?;
+    let of_class = |class: &ClassModel, frame: &mut Frame<'_>| {
+        frame.child(Kind::Tile, |tile| {
+            let (reference, work) = buffers(&geometry, threads, tile)?;
+            projector::build_into(&class.map.data, &geometry, reference, work);
             let trials = if class.share >= SMALLEST_SHARE { trials.as_slice() } else { &[] };
-            accuracy::estimate(&projector.geometry, &projector.data, trials)
+            Ok(accuracy::estimate(&geometry, reference, trials))
         })
-        .collect();
+    };
+    let estimates: Vec<accuracy::Accuracy> = engine
+        .lend(counting.layout().peak, |frame| model.classes.iter().map(|class| of_class(class, frame)).collect())?;
     let shares: Vec<f64> = model.classes.iter().map(|c| c.share).collect();
     let (degrees, angstrom) = accuracy::best(shares.into_iter().zip(&estimates));
     state.convergence.accuracy_degrees = degrees;
@@ -82,4 +95,12 @@ pub fn estimate(job: &Job<'_>, state: &mut State) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Memory for a transform.
+type Transform<'f> = &'f mut [Complex<f32>];
+
+/// A reference, and what its building needs: less than the expectation step allocates for the same reference.
+fn buffers<'f>(geometry: &Geometry, threads: usize, frame: &mut Frame<'f>) -> Result<(Transform<'f>, Transform<'f>)> {
+    Ok((frame.alloc("reference", geometry.rows.len())?, products::projector_work::<f32>(frame, geometry, threads)?))
 }

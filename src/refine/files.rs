@@ -1,6 +1,7 @@
 //! What a refinement writes: outputs with RELION's names, and the progress file.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ use super::step::Memory;
 
 /// Share of particles that may be set aside before the run stops.
 const MOST_SET_ASIDE: f64 = 0.1;
-/// Particles that are set aside by name in an iteration; the rest is counted.
+/// Particles that are set aside by name in a run; the rest is counted.
 const MOST_NAMED: usize = 20;
 /// Micrograph groups up to which noise tables for RELION 3.1 are written.
 const MOST_GROUP_TABLES: usize = 100;
@@ -54,6 +55,8 @@ pub struct Files<'a> {
     iteration_begin: Instant,
     iteration_cpu: f64,
     phases: BTreeMap<String, f64>,
+    /// Particles whose names were told when they were set aside.
+    named: BTreeSet<u32>,
 }
 
 impl<'a> Files<'a> {
@@ -70,6 +73,7 @@ impl<'a> Files<'a> {
             iteration_begin: now,
             iteration_cpu: 0.0,
             phases: BTreeMap::new(),
+            named: BTreeSet::new(),
         })
     }
 
@@ -125,15 +129,25 @@ impl<'a> Files<'a> {
         self.progress.write(Event::Phase { iteration: self.iteration, name: name.to_owned(), seconds })
     }
 
-    /// Names the particles that were left out; too many end the run.
+    /// Names the particles that were left out, each once; too many end the run.
     pub fn set_aside(&mut self, job: &Job<'_>, outcomes: &[Outcome]) -> Result<()> {
         let all: Vec<&(u32, String)> = outcomes.iter().flat_map(|o| &o.set_aside).collect();
-        for (particle, cause) in all.iter().take(MOST_NAMED) {
-            self.warn(&format!("{}: {cause}: set aside in iteration {}", job.images.name(*particle), self.iteration))?;
+        let (mut again, mut unnamed) = (0, 0);
+        for (particle, cause) in &all {
+            if !self.named.insert(*particle) {
+                again += 1;
+            } else if self.named.len() <= MOST_NAMED {
+                let name = job.images.name(*particle);
+                self.warn(&format!("{name}: {cause}: set aside in iteration {}", self.iteration))?;
+            } else {
+                unnamed += 1;
+            }
         }
-        if all.len() > MOST_NAMED {
-            let more = all.len() - MOST_NAMED;
-            self.warn(&format!("and {more} more images set aside in iteration {}", self.iteration))?;
+        if unnamed > 0 {
+            self.warn(&format!("and {unnamed} more images set aside in iteration {}", self.iteration))?;
+        }
+        if again > 0 {
+            self.warn(&format!("set aside in iteration {} as before: {again} images", self.iteration))?;
         }
         let total = job.inputs.dataset.particles.len();
         match all.first() {
@@ -164,7 +178,16 @@ impl<'a> Files<'a> {
         for (half, map) in finale.unfiltered.iter().enumerate() {
             outputs::write_unfiltered_map(&self.names, Moment::Final, half + 1, 1, map)?;
         }
-        let joined = State { halves: vec![state.halves[0].clone()], ..state.clone() };
+        // Not `..state.clone()`: that would copy the maps of both halves.
+        let joined = State {
+            iteration: state.iteration,
+            halves: vec![state.halves[0].clone()],
+            assignments: state.assignments.clone(),
+            half_of: state.half_of.clone(),
+            sampling: state.sampling,
+            sizes: state.sizes,
+            convergence: state.convergence,
+        };
         self.write(inputs, &Snapshot { state: &joined, moment: Moment::Final, used_size }, grid)
     }
 
@@ -262,6 +285,8 @@ impl<'a> Files<'a> {
             weights: memory.weights,
             arena_peak_bytes: memory.peak,
             arena_reserved_bytes: memory.reserved,
+            planned_bytes: memory.planned,
+            resident_peak_bytes: resident_peak_bytes(),
             phase_seconds: self.phases.clone(),
             wall_seconds: self.iteration_begin.elapsed().as_secs_f64(),
             cpu_seconds: cpu_seconds() - self.iteration_cpu,
@@ -277,6 +302,7 @@ impl<'a> Files<'a> {
             resolution_angstrom: 1.0 / state.sizes.current_resolution_per_angstrom,
             wall_seconds: self.begin.elapsed().as_secs_f64(),
             cpu_seconds: cpu_seconds() - self.begin_cpu,
+            resident_peak_bytes: resident_peak_bytes(),
         })
     }
 }
@@ -296,4 +322,11 @@ fn cpu_seconds() -> f64 {
     let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 * 1e-6;
     nix::sys::resource::getrusage(UsageWho::RUSAGE_SELF)
         .map_or(0.0, |usage| seconds(usage.user_time()) + seconds(usage.system_time()))
+}
+
+/// Most memory that this process held so far, mapped images included; 0 where the system does not tell.
+fn resident_peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    kilobytes.and_then(|text| text.trim().parse::<u64>().ok()).map_or(0, |kilobytes| kilobytes << 10)
 }

@@ -38,6 +38,8 @@ const SAME_PIXEL_ANGSTROM: f64 = 0.001;
 /// The inputs of a job, read and checked.
 pub struct Inputs {
     pub dataset: Dataset,
+    /// One a stack.
+    pub headers: Vec<mrc::Header>,
     /// One map a class, or one for all classes.
     pub references: Vec<Volume>,
     /// The user's solvent mask, in the model's box.
@@ -60,6 +62,8 @@ impl Inputs {
                 "Give the `_data.star` of a refinement (rlnAngleRot, rlnAngleTilt, rlnAnglePsi).",
             ));
         }
+        let header = |file: &std::path::PathBuf| Ok(*mrc::Stack::open(file)?.header());
+        let headers = dataset.stack_files.iter().map(header).collect::<Result<_>>()?;
         let optics = &dataset.optics[0];
         let (box_pixels, pixel) = (optics.box_pixels, optics.pixel_size_angstrom);
         let reference_files = reference_files(plan)?;
@@ -103,6 +107,7 @@ impl Inputs {
             options: Options { mtfs: mtfs(plan, &dataset.optics)?, ..options(plan, dataset.groups.len()) },
             group: PointGroup::parse(&plan.symmetry)?,
             dataset,
+            headers,
             references,
             mask,
             isa,
@@ -126,11 +131,17 @@ impl Inputs {
                 ));
             }
         }
-        let replaced = self.dataset.particles.iter().filter(|p| p.reconstruct_image.is_some()).count();
-        if replaced > 0 {
-            told.push(format!("{replaced} particles have an rlnReconstructImageName: rlnImageName is used instead"));
-        }
         told
+    }
+
+    /// Bytes of a pixel in the files, at most.
+    pub fn pixel_bytes(&self) -> usize {
+        self.headers.iter().map(|header| header.mode.bytes()).max().unwrap_or(1)
+    }
+
+    /// Whether particles have another image for the final reconstruction.
+    pub fn has_reconstruct_images(&self) -> bool {
+        self.dataset.particles.iter().any(|particle| particle.reconstruct_image.is_some())
     }
 
     pub fn box_pixels(&self) -> usize {

@@ -1,8 +1,10 @@
 //! The maximisation step: from the sums of the halves to the next state.
 
+use crate::arena::Frame;
+use crate::error::Error;
 use crate::error::Result;
-use crate::expectation::ClassSums;
 use crate::expectation::Outcome;
+use crate::expectation::SumVoxel;
 use crate::expectation::Sums;
 use crate::imaging::Geometry;
 use crate::maximisation::classes;
@@ -24,68 +26,141 @@ use crate::model::ClassModel;
 use crate::model::State;
 use crate::model::Volume;
 use crate::plan::JobKind;
+use crate::plan::Plan;
 use crate::rotation::Matrix3;
 
 use super::Job;
+use super::inputs::Inputs;
 
 /// Unregularised half maps of a converged refinement.
 pub struct Finale {
     pub unfiltered: [Volume; 2],
 }
 
-/// Updates the models of all halves. `last` marks the final iteration of a refinement, in which the halves are added.
+/// One step, as far as its memory goes.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub geometry: Geometry,
+    /// The final iteration of a refinement, in which the halves are added.
+    pub last: bool,
+    /// Poses came from cross-correlation.
+    pub correlation: bool,
+    /// Maps without regularisation are made as well, and the FSC is corrected by them.
+    pub unfiltered: bool,
+    corrects_fsc: bool,
+    low_pass: bool,
+    gridding: bool,
+    threads: usize,
+    halves: usize,
+    classes: usize,
+    operators: usize,
+}
+
+impl Step {
+    pub fn new(plan: &Plan, inputs: &Inputs, geometry: Geometry, last: bool, correlation: bool) -> Self {
+        let halves = if plan.kind == JobKind::Refine3d { 2 } else { 1 };
+        let corrects_fsc = halves == 2 && plan.solvent_correct_fsc && inputs.mask.is_some();
+        Self {
+            geometry,
+            last,
+            correlation,
+            unfiltered: last || corrects_fsc,
+            corrects_fsc,
+            low_pass: correlation && plan.ini_high_angstrom.is_some(),
+            gridding: plan.gridding,
+            threads: plan.thread_count(),
+            halves,
+            classes: plan.classes,
+            operators: inputs.group.operators().len(),
+        }
+    }
+}
+
+/// The allocations of [`update`], alone: what it needs when `frame` counts.
+pub fn count(step: &Step, frame: &mut Frame<'_>) -> Result<()> {
+    let geometry = &step.geometry;
+    for _ in 0..step.halves * step.classes {
+        symmetrise::count(geometry, step.operators, frame)?;
+    }
+    if step.unfiltered {
+        for _ in 0..step.halves {
+            reconstruct::count(geometry, step.gridding, step.threads, frame)?;
+        }
+    }
+    if step.corrects_fsc {
+        solvent_fsc::count(geometry.box_pixels, frame)?;
+    } else if step.halves == 2 {
+        fsc::count(geometry, step.threads, frame)?;
+    }
+    for _ in 0..if step.last { 1 } else { step.halves * step.classes } {
+        reconstruct::count(geometry, step.gridding, step.threads, frame)?;
+    }
+    if step.low_pass {
+        for _ in 0..step.halves * step.classes {
+            initial::count_low_pass(geometry.box_pixels, frame)?;
+        }
+    }
+    Ok(())
+}
+
+/// Updates the models of all halves from what was found about each, and from its volumes, one a class.
 pub fn update(
     job: &Job<'_>,
     state: &mut State,
-    outcomes: Vec<Outcome>,
-    last: bool,
-    correlation: bool,
+    step: &Step,
+    outcomes: &[Outcome],
+    volumes: &mut [Vec<&mut [SumVoxel]>],
+    frame: &mut Frame<'_>,
 ) -> Result<Option<Finale>> {
     let plan = job.plan;
-    let geometry = Geometry::new(job.inputs.box_pixels(), job.inputs.options.padding, outcomes[0].sums.current_size);
     let operators: Vec<Matrix3> = job.inputs.group.operators().iter().map(|o| o.right).collect();
-    let power: Vec<Vec<f64>> = outcomes[0].reference_power.clone();
-    let mut sums: Vec<Sums> = outcomes.into_iter().map(|o| o.sums).collect();
-    for class in sums.iter_mut().flat_map(|s| &mut s.classes) {
-        symmetrise::symmetrise(&geometry, class, &operators);
+    for volume in volumes.iter_mut().flatten() {
+        symmetrise::symmetrise(&step.geometry, volume, &operators, frame)?;
     }
     let premultiplied: Vec<bool> = job.inputs.dataset.optics.iter().map(|o| o.ctf_premultiplied).collect();
     let options = parameters::Options {
         box_pixels: job.inputs.box_pixels(),
-        cross_correlation: correlation,
+        cross_correlation: step.correlation,
         norm: job.inputs.options.norm_correction,
         scale: job.inputs.options.scale_correction,
         premultiplied: &premultiplied,
         parity: plan.parity,
     };
-    let finale = match plan.kind {
-        JobKind::Refine3d => halves(job, state, &geometry, &mut sums, last)?,
-        JobKind::Class3d => {
-            all_classes(job, state, &geometry, &mut sums[0], &power);
+    let finale = match (plan.kind, volumes) {
+        (JobKind::Refine3d, [a, b]) => {
+            let masses = [&outcomes[0].sums, &outcomes[1].sums].map(|sums| sums.masses()[0]);
+            halves(job, state, step, masses, [&mut *a[0], &mut *b[0]], frame)?
+        }
+        (JobKind::Class3d, [volumes]) => {
+            all_classes(job, state, step, &outcomes[0], volumes, frame)?;
             None
         }
+        _ => return Err(Error::internal("a refinement has two halves, a classification one")),
     };
-    for (half, sums) in state.halves.iter_mut().zip(&sums) {
-        parameters::update(half, sums, &options)?;
+    for (half, outcome) in state.halves.iter_mut().zip(outcomes) {
+        parameters::update(half, &outcome.sums, &options)?;
     }
-    if !last {
+    if !step.last {
         flatten_maps(job, state);
     }
-    if correlation {
-        after_correlation(job, state);
+    if step.correlation {
+        after_correlation(job, state, frame)?;
     }
     Ok(finale)
 }
 
-fn division(job: &Job<'_>, class: &ClassSums) -> Division {
+/// Makes a map of a class of this posterior mass.
+fn rebuild(
+    step: &Step,
+    sums: &[SumVoxel],
+    mass: f64,
+    prior: Option<&Prior<'_>>,
+    map: &mut Volume,
+    frame: &mut Frame<'_>,
+) -> Result<()> {
     // `gridding` asks for the iterative weights.
-    if job.plan.gridding { Division::Gridding { mass: class.directions.iter().sum() } } else { Division::Direct }
-}
-
-fn rebuild(job: &Job<'_>, geometry: &Geometry, class: &mut ClassSums, prior: Option<&Prior<'_>>) -> Volume {
-    let division = division(job, class);
-    let pixel = job.inputs.pixel_size_angstrom();
-    reconstruct::reconstruct(geometry, &mut class.data, &class.weight, prior, division, pixel)
+    let division = if step.gridding { Division::Gridding { mass } } else { Division::Direct };
+    reconstruct::reconstruct(&step.geometry, sums, prior, division, map, step.threads, frame)
 }
 
 fn take_spectra(class: &mut ClassModel, spectra: Spectra) {
@@ -95,76 +170,84 @@ fn take_spectra(class: &mut ClassModel, spectra: Spectra) {
     class.coverage = spectra.coverage;
 }
 
-fn all_classes(job: &Job<'_>, state: &mut State, geometry: &Geometry, sums: &mut Sums, power: &[Vec<f64>]) {
-    let plan = job.plan;
+fn all_classes(
+    job: &Job<'_>,
+    state: &mut State,
+    step: &Step,
+    outcome: &Outcome,
+    volumes: &[&mut [SumVoxel]],
+    frame: &mut Frame<'_>,
+) -> Result<()> {
+    let (plan, geometry, sums): (_, _, &Sums) = (job.plan, &step.geometry, &outcome.sums);
     let premultiplied = job.inputs.dataset.optics.iter().any(|o| o.ctf_premultiplied);
     let ctf2 = premultiplied.then(|| parameters::mean_ctf2(sums, geometry.box_pixels));
-    for (k, (class, sums)) in state.halves[0].classes.iter_mut().zip(&mut sums.classes).enumerate() {
-        if sums.directions.iter().sum::<f64>() <= 0.0 {
-            // Nobody chose this class: it is empty from now on.
+    let known = outcome.reference_power.iter().zip(sums.masses()).zip(volumes);
+    for (class, ((power, mass), volume)) in state.halves[0].classes.iter_mut().zip(known) {
+        if mass <= 0.0 {
+            // Nobody chose this class: it is empty from now on. The layout does not depend on that.
             class.map.data.fill(0.0);
+            reconstruct::count(geometry, step.gridding, step.threads, frame)?;
             continue;
         }
-        let spectra =
-            ssnr::from_reference(geometry, &sums.weight, &power[k], ctf2.as_deref(), plan.tau2_fudge, plan.parity);
+        let spectra = ssnr::from_reference(geometry, volume, power, ctf2.as_deref(), plan.tau2_fudge, plan.parity);
         let prior = Prior { tau2: &spectra.tau2, tau2_fudge: plan.tau2_fudge, parity: plan.parity };
-        class.map = rebuild(job, geometry, sums, Some(&prior));
+        rebuild(step, volume, mass, Some(&prior), &mut class.map, frame)?;
         take_spectra(class, spectra);
     }
+    Ok(())
 }
 
 fn halves(
     job: &Job<'_>,
     state: &mut State,
-    geometry: &Geometry,
-    sums: &mut [Sums],
-    last: bool,
+    step: &Step,
+    masses: [f64; 2],
+    [a, b]: [&mut [SumVoxel]; 2],
+    frame: &mut Frame<'_>,
 ) -> Result<Option<Finale>> {
-    let plan = job.plan;
+    let (plan, geometry) = (job.plan, &step.geometry);
     let (box_pixels, pixel) = (job.inputs.box_pixels(), job.inputs.pixel_size_angstrom());
-    let [first, second] = sums else {
-        return Err(crate::error::Error::internal("a refinement has two halves"));
+    let unfiltered = if step.unfiltered {
+        let mut maps = [Volume::zeros(box_pixels, pixel), Volume::zeros(box_pixels, pixel)];
+        for ((map, sums), mass) in maps.iter_mut().zip([&*a, &*b]).zip(masses) {
+            rebuild(step, sums, mass, None, map, frame)?;
+        }
+        Some(maps)
+    } else {
+        None
     };
-    let (a, b) = (&mut first.classes[0], &mut second.classes[0]);
-    let wants_unfiltered = last || (plan.solvent_correct_fsc && job.inputs.mask.is_some());
-    let unfiltered = wants_unfiltered.then(|| {
-        [&*a, &*b].map(|class| {
-            let mut own = class.clone();
-            rebuild(job, geometry, &mut own, None)
-        })
-    });
     if let Some(resolution) = plan.low_resolution_join_angstrom {
         let shell = join::joined_shell(resolution, state.sizes.current_resolution_per_angstrom, box_pixels, pixel);
         join::join_low_resolution(geometry, shell, a, b);
     }
     let curve = match (&unfiltered, &job.inputs.mask) {
-        (Some([a, b]), Some(mask)) if plan.solvent_correct_fsc => {
-            solvent_fsc::corrected(a, b, mask, geometry.r_max, plan.seed).corrected
+        (Some([a, b]), Some(mask)) if step.corrects_fsc => {
+            solvent_fsc::corrected(a, b, mask, geometry.r_max, plan.seed, frame)?.corrected
         }
-        _ => fsc::of_sums(geometry, a, b),
+        _ => fsc::of_sums(geometry, a, b, step.threads, frame)?,
     };
     sizes::learn_from_fsc(&mut state.sizes, &curve, plan.parity);
-    if last {
+    if step.last {
         join::add(a, b);
     }
-    for (half, class) in state.halves.iter_mut().zip([a, b]) {
+    for ((half, sums), mass) in state.halves.iter_mut().zip([&*a, &*b]).zip(masses) {
         let model = &mut half.classes[0];
         model.fsc.clone_from(&curve);
-        let spectra = ssnr::gold_standard(geometry, &class.weight, &curve, last, plan.tau2_fudge, plan.parity);
+        let spectra = ssnr::gold_standard(geometry, sums, &curve, step.last, plan.tau2_fudge, plan.parity);
         let prior = Prior { tau2: &spectra.tau2, tau2_fudge: plan.tau2_fudge, parity: plan.parity };
-        model.map = rebuild(job, geometry, class, Some(&prior));
+        rebuild(step, sums, mass, Some(&prior), &mut model.map, frame)?;
         take_spectra(model, spectra);
-        if last {
+        if step.last {
             break;
         }
     }
-    if last {
+    if step.last {
         let joined = state.halves[0].classes[0].clone();
         let other = &mut state.halves[1].classes[0];
         let directions = std::mem::take(&mut other.directions);
         *other = ClassModel { directions, ..joined };
     }
-    Ok(if last { unfiltered.map(|unfiltered| Finale { unfiltered }) } else { None })
+    Ok(if step.last { unfiltered.map(|unfiltered| Finale { unfiltered }) } else { None })
 }
 
 fn flatten_maps(job: &Job<'_>, state: &mut State) {
@@ -184,13 +267,16 @@ fn flatten_maps(job: &Job<'_>, state: &mut State) {
 
 /// The first maps on the right grey scale are low-pass filtered as the references were; with one reference for
 /// several classes only the first map was improved.
-fn after_correlation(job: &Job<'_>, state: &mut State) {
+fn after_correlation(job: &Job<'_>, state: &mut State, frame: &mut Frame<'_>) -> Result<()> {
     for half in &mut state.halves {
         if let Some(resolution) = job.plan.ini_high_angstrom {
-            half.classes.iter_mut().for_each(|class| initial::low_pass_class(class, resolution));
+            for class in &mut half.classes {
+                initial::low_pass_class(class, resolution, frame)?;
+            }
         }
         if half.classes.len() > 1 && job.inputs.references.len() == 1 {
             classes::copy_first(half);
         }
     }
+    Ok(())
 }

@@ -1,18 +1,22 @@
-//! Memory of a refinement: the budgets of the expectation step, and what is held beside its arena.
+//! Memory of a refinement: the layout of an iteration, the budgets of its expectation step, and what is held beside
+//! the arena.
 
+use crate::arena::Arena;
+use crate::arena::Kind;
 use crate::arena::Layout;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 use crate::expectation::Scalar;
+use crate::expectation::SumVoxel;
 use crate::expectation::Task;
 use crate::expectation::products;
 use crate::expectation::products::Config;
-use crate::imaging::Geometry;
-use crate::maximisation::reconstruct;
 use crate::plan::JobKind;
 use crate::plan::Plan;
-use crate::product::Isa;
+
+use super::inputs::Inputs;
+use super::maximise;
 
 /// Memory for coarse energies, fine weights and kept columns when nothing else is said.
 const ENERGY_BYTES: usize = 32 << 20;
@@ -23,59 +27,64 @@ const BLOCKS_PER_BATCH: usize = 4;
 /// Budgets are halved down to this.
 const LEAST_BYTES: usize = 1 << 20;
 
-/// A voxel of the sums: a complex number and a weight, in double precision.
-const SUM_BYTES: usize = 24;
 /// Records of a particle: what is read, found and written about it, the input row as text included.
 const PARTICLE_BYTES: usize = 1024;
-/// Copies of a class's map between two iterations: the model, the one that replaces it, and one being written.
-const MAP_COPIES: usize = 3;
+/// Tables with an entry a row of the padded volume: starts of rows, pointers to rows in transforms, sums per plane
+/// and shell.
+const ROW_BYTES: usize = 64;
 /// Program, libraries, stacks of threads, tables of transforms.
 const PROGRAM_BYTES: usize = 48 << 20;
 
 /// What the process holds beside the arena, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Beside {
-    /// Sums of all halves and the working memory of a reconstruction.
-    pub maximisation: usize,
-    /// Maps of all classes and halves.
+    /// Maps: references and mask as read, the models of all classes and halves, half maps to be written.
     pub models: usize,
     pub particles: usize,
+    pub tables: usize,
     pub program: usize,
 }
 
 impl Beside {
-    /// For an iteration with the window of `geometry`; `last` marks the final one of a refinement, which makes
-    /// unfiltered maps from copies of the sums.
-    pub fn new(plan: &Plan, geometry: &Geometry, particles: usize, last: bool) -> Self {
+    pub fn new(plan: &Plan, inputs: &Inputs, step: &maximise::Step) -> Self {
         let halves = if plan.kind == JobKind::Refine3d { 2 } else { 1 };
-        let voxels = geometry.rows.len();
-        let cube = geometry.box_pixels.pow(3);
-        let copies = usize::from(last || (halves == 2 && plan.solvent_correct_fsc));
-        let sums = (halves * plan.classes + copies) * voxels * SUM_BYTES;
-        let work = if plan.gridding {
-            let n = geometry.padded_pixels;
-            n * n * (n / 2 + 1) * 16 + voxels * 8
-        } else {
-            reconstruct::work_len(geometry) * 16
-        };
+        let read = inputs.references.len() + usize::from(inputs.mask.is_some());
+        // One map more while one replaces another.
+        let maps = read + halves * plan.classes + 1 + if step.unfiltered { 2 } else { 0 };
         Self {
-            maximisation: sums + work + cube * 8,
-            models: MAP_COPIES * halves * plan.classes * cube * size_of::<f32>(),
-            particles: particles * PARTICLE_BYTES,
+            models: maps * inputs.box_pixels().pow(3) * size_of::<f32>(),
+            particles: inputs.dataset.particles.len() * PARTICLE_BYTES,
+            tables: step.geometry.rows.row_count() * ROW_BYTES,
             program: PROGRAM_BYTES,
         }
     }
 
     pub fn total(&self) -> usize {
-        self.maximisation + self.models + self.particles + self.program
+        self.models + self.particles + self.tables + self.program
     }
 }
 
+/// Where everything of an iteration will lie: the tasks of the halves, one after the other, each with sums that stay,
+/// and then the maximisation step.
+pub fn layout<T: Scalar>(tasks: &[Task<'_>], step: &maximise::Step, config: &Config) -> Result<Layout> {
+    let mut arena = Arena::counting();
+    arena.run(|run| {
+        run.child(Kind::Iteration, |frame| {
+            for task in tasks {
+                products::sums(frame, task.model.classes.len(), step.geometry.rows.len())?;
+                products::count::<T>(task, config, frame)?;
+            }
+            maximise::count(step, frame)
+        })
+    })?;
+    Ok(arena.layout())
+}
+
 /// The engine's settings without a cap on memory.
-pub fn config(plan: &Plan, isa: Isa) -> Config {
+pub fn config(plan: &Plan, inputs: &Inputs) -> Config {
     let threads = plan.thread_count();
     Config {
-        isa,
+        isa: inputs.isa,
         threads,
         block_particles: plan.block_particles,
         blocks_per_batch: plan.blocks_per_batch.unwrap_or(BLOCKS_PER_BATCH),
@@ -83,6 +92,7 @@ pub fn config(plan: &Plan, isa: Isa) -> Config {
         energy_bytes: ENERGY_BYTES,
         weight_bytes: WEIGHT_BYTES,
         column_bytes: COLUMN_BYTES,
+        pixel_bytes: inputs.pixel_bytes(),
     }
 }
 
@@ -91,20 +101,27 @@ pub fn config(plan: &Plan, isa: Isa) -> Config {
 ///
 /// # Errors
 /// `Memory` when the smallest settings do not fit.
-pub fn fit<T: Scalar>(task: &Task<'_>, plan: &Plan, config: &Config, beside: &Beside) -> Result<(Config, Layout)> {
+pub fn fit<T: Scalar>(
+    tasks: &[Task<'_>],
+    step: &maximise::Step,
+    plan: &Plan,
+    config: &Config,
+    beside: &Beside,
+) -> Result<(Config, Layout)> {
     let mut config = *config;
     loop {
-        let layout = products::layout::<T>(task, &config)?;
+        let layout = layout::<T>(tasks, step, &config)?;
         let needed = layout.peak + beside.total();
         let Some(cap) = plan.memory_bytes.filter(|cap| needed as u64 > *cap) else {
             return Ok((config, layout));
         };
-        if !shrink(&mut config, plan.blocks_per_batch.is_some()) {
+        let copy_bytes = plan.classes * step.geometry.rows.len() * size_of::<SumVoxel>();
+        if !shrink(&mut config, plan.blocks_per_batch.is_some(), copy_bytes) {
             return Err(Error::new(
                 ExitCode::Memory,
                 "",
                 format!(
-                    "the iteration needs at least {} MiB ({} MiB of them for the expectation step), {} MiB are allowed",
+                    "the iteration needs at least {} MiB ({} MiB of them in the arena), {} MiB are allowed",
                     needed.div_ceil(1 << 20),
                     layout.peak >> 20,
                     cap >> 20
@@ -115,9 +132,14 @@ pub fn fit<T: Scalar>(task: &Task<'_>, plan: &Plan, config: &Config, beside: &Be
     }
 }
 
-/// One step down; what costs the least time goes first.
-fn shrink(config: &mut Config, keeps_batches: bool) -> bool {
+/// One step down; what costs the least time for its memory goes first. A copy of all sums takes `copy_bytes`.
+fn shrink(config: &mut Config, keeps_batches: bool, copy_bytes: usize) -> bool {
     let halved = |bytes: usize| if bytes / 2 < LEAST_BYTES { 0 } else { bytes / 2 };
+    // Large boxes: threads that wait for each other cost less than batches with next to no memory.
+    if config.sum_copies > 1 && copy_bytes > config.column_bytes + config.energy_bytes + config.weight_bytes {
+        config.sum_copies -= 1;
+        return true;
+    }
     if config.column_bytes > 0 {
         config.column_bytes = halved(config.column_bytes);
     } else if config.blocks_per_batch > 1 && !keeps_batches {

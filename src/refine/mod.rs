@@ -12,8 +12,11 @@ mod maximise;
 mod memory;
 mod meter;
 pub mod plan;
+mod spread;
 mod start;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::time::Instant;
 
@@ -39,6 +42,7 @@ use files::Files;
 use images::Images;
 use inputs::Inputs;
 use meter::Metered;
+use step::Done;
 use step::Engine;
 
 /// Share of the posterior that both passes keep.
@@ -69,8 +73,9 @@ fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> 
     for sentence in inputs.not_applied(plan) {
         files.warn(&sentence)?;
     }
-    let images = Images::open(&inputs.dataset)?;
+    let images = Images::new(&inputs.dataset, &inputs.headers);
     let metered = Metered::new(&images, inputs.dataset.particles.len(), ProgressWriter::open(&run_dir.progress())?);
+    let mut usual_spread = Vec::new();
     let job = Job { plan, inputs: &inputs, images: &metered };
     let mut state = match checkpoint::load_latest(run_dir.root())? {
         Some(loaded) => {
@@ -83,16 +88,17 @@ fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> 
         }
         None => {
             files.started(&inputs, None)?;
-            let (state, warnings) = start::state(plan, &inputs, &images)?;
-            for warning in warnings {
+            let start = start::start(plan, &inputs, &images)?;
+            for warning in start.warnings {
                 files.warn(&warning)?;
             }
-            let orientations = grid::orientations(plan, &inputs, &state)?;
-            files.iteration(&inputs, &state, &orientations, 0)?;
-            state
+            let orientations = grid::orientations(plan, &inputs, &start.state)?;
+            files.iteration(&inputs, &start.state, &orientations, 0)?;
+            usual_spread = start.usual_spread;
+            start.state
         }
     };
-    let mut engine = Engine::new(plan, &inputs);
+    let mut engine = Engine::new(plan, &inputs, usual_spread);
     while !is_finished(plan, &state) {
         if run_dir.take_abort_request()? {
             files.finished(&state, true)?;
@@ -150,7 +156,7 @@ fn iteration(job: &Job<'_>, engine: &mut Engine, before: State, files: &mut File
         state.sizes.coarse_size = coarse_size(plan, &state, box_pixels, pixel);
     }
     if !correlation && state.iteration > 1 {
-        files.phase("accuracy", || accuracy::estimate(job, &mut state))?;
+        files.phase("accuracy", || accuracy::estimate(job, engine, &mut state))?;
     }
     if auto && state.iteration > 1 && !last {
         let (sampling, convergence) = (&mut state.sampling, &mut state.convergence);
@@ -170,15 +176,13 @@ fn iteration(job: &Job<'_>, engine: &mut Engine, before: State, files: &mut File
     let search = grid::search(plan, local.as_ref());
     let comparison = if correlation { Comparison::CrossCorrelation } else { Comparison::Likelihood };
     let grid = step::Grid { orientations: &orientations, translations: &translations, search, comparison };
-    job.images.start(state.iteration)?;
-    let outcomes = files.phase("expectation", || engine.expect(job, &state, &grid))?;
-    let old = std::mem::take(&mut state.assignments);
-    state.assignments.clone_from(&old);
-    engine.take_assignments(&mut state, &outcomes);
-    files.set_aside(job, &outcomes)?;
-    let memory = engine.memory(&outcomes);
+    job.images.start(state.iteration, if last && inputs.has_reconstruct_images() { 2 } else { 1 })?;
     let used_size = state.sizes.current_size;
-    let finale = files.phase("maximisation", || maximise::update(job, &mut state, outcomes, last, correlation))?;
+    let Done { old, finale, memory } = engine.iterate(job, files, &mut state, &grid, last)?;
+    let (layout, counted) = engine.layouts();
+    if let Some(difference) = layout.difference(counted) {
+        files.warn(&format!("the memory plan was wrong, please report this: {difference}"))?;
+    }
     let change = changes::measure(&old, &state.assignments, &inputs.group);
     changes::record(change, &state.sampling, &mut state.convergence, plan.parity);
     let shell = match plan.ini_high_angstrom {

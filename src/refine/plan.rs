@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::arena::Kind;
 use crate::arena::Layout;
 use crate::error::Error;
 use crate::error::ExitCode;
@@ -9,7 +10,6 @@ use crate::error::Result;
 use crate::expectation::Comparison;
 use crate::expectation::Scalar;
 use crate::expectation::Task;
-use crate::imaging::Geometry;
 use crate::maximisation::sampling_update;
 use crate::maximisation::sizes;
 use crate::model::State;
@@ -23,10 +23,13 @@ use crate::sampling::Search;
 
 use super::grid;
 use super::inputs::Inputs;
+use super::maximise;
 use super::memory;
 use super::memory::Beside;
 use super::start;
 
+/// Name of the first iteration.
+const FIRST: &str = "first";
 /// Multiplications and additions that a thread does in a second, in single precision, memory traffic included;
 /// about right for vectors of 256 bits.
 const RATE_PER_THREAD: f64 = 1.2e10;
@@ -65,11 +68,12 @@ pub struct Step {
     pub blocks_per_batch: usize,
 }
 
-/// A named allocation of the arena.
+/// All allocations of one name in the arena.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Allocation {
     pub frame: &'static str,
     pub name: &'static str,
+    /// Most that they hold together.
     pub bytes: usize,
 }
 
@@ -100,7 +104,7 @@ pub fn plan(plan: &Plan) -> Result<Estimate> {
     let (box_pixels, pixel) = (inputs.box_pixels(), inputs.pixel_size_angstrom());
     state.iteration = 1;
     state.sizes.current_size = sizes::next_current_size(&state.sizes, 0.0, box_pixels, pixel);
-    let mut steps = vec![step(plan, &inputs, &mut state, "first", false)?];
+    let mut steps = vec![step(plan, &inputs, &mut state, FIRST, false)?];
     state.sizes.current_size = box_pixels;
     if plan.kind == JobKind::Refine3d {
         state.sampling.offset_range_angstrom =
@@ -160,16 +164,17 @@ fn step(plan: &Plan, inputs: &Inputs, state: &mut State, name: &'static str, las
                 vec![class.share / orientations.direction_count() as f64; orientations.direction_count()];
         }
     }
-    let halves = (0..state.halves.len()).map(|half| {
-        let wanted = if state.halves.len() > 1 { half as u8 + 1 } else { 0 };
-        (0..state.half_of.len() as u32).filter(|i| state.half_of[*i as usize] == wanted).collect::<Vec<u32>>()
-    });
-    let members = halves.max_by_key(Vec::len).unwrap_or_default();
-    let task = Task {
+    let members: Vec<Vec<u32>> = (0..state.halves.len())
+        .map(|half| {
+            let wanted = if state.halves.len() > 1 { half as u8 + 1 } else { 0 };
+            (0..state.half_of.len() as u32).filter(|i| state.half_of[*i as usize] == wanted).collect()
+        })
+        .collect();
+    let task = |half: usize| Task {
         dataset: &inputs.dataset,
-        particles: &members,
+        particles: &members[half],
         assignments: &state.assignments,
-        model: &state.halves[0],
+        model: &state.halves[half],
         orientations: &orientations,
         translations: &translations,
         longest_list,
@@ -178,12 +183,17 @@ fn step(plan: &Plan, inputs: &Inputs, state: &mut State, name: &'static str, las
         comparison: Comparison::Likelihood,
         current_size: state.sizes.current_size,
         coarse_size: state.sizes.coarse_size,
+        reconstruct_images: last && inputs.has_reconstruct_images(),
+        usual_spread: [&[]; 2],
         only_class: None,
         iteration: state.iteration,
     };
+    let tasks: Vec<Task<'_>> = (0..members.len()).map(task).collect();
+    let correlation = name == FIRST && plan.first_iteration_cc;
+    let maximisation = maximise::Step::new(plan, inputs, tasks[0].geometry(), last, correlation);
     let counted = match plan.precision {
-        Precision::Single => count::<f32>(plan, inputs, &task, name, last),
-        Precision::Double => count::<f64>(plan, inputs, &task, name, last),
+        Precision::Single => count::<f32>(plan, inputs, &tasks, &maximisation, name),
+        Precision::Double => count::<f64>(plan, inputs, &tasks, &maximisation, name),
     };
     counted.map_err(|error| match error.code {
         ExitCode::Memory => Error { place: format!("{name} iteration"), ..error },
@@ -191,11 +201,17 @@ fn step(plan: &Plan, inputs: &Inputs, state: &mut State, name: &'static str, las
     })
 }
 
-fn count<T: Scalar>(plan: &Plan, inputs: &Inputs, task: &Task<'_>, name: &'static str, last: bool) -> Result<Step> {
+fn count<T: Scalar>(
+    plan: &Plan,
+    inputs: &Inputs,
+    tasks: &[Task<'_>],
+    maximisation: &maximise::Step,
+    name: &'static str,
+) -> Result<Step> {
     let particles = inputs.dataset.particles.len();
-    let geometry = Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
-    let beside = Beside::new(plan, &geometry, particles, last || task.current_size == task.box_pixels());
-    let (config, layout) = memory::fit::<T>(task, plan, &memory::config(plan, inputs.isa), &beside)?;
+    let beside = Beside::new(plan, inputs, maximisation);
+    let (config, layout) = memory::fit::<T>(tasks, maximisation, plan, &memory::config(plan, inputs), &beside)?;
+    let task = &tasks[0];
     let per_class = if task.search.is_listed() { task.longest_list } else { task.orientations.count() };
     let poses = per_class * task.model.classes.len();
     let half_plane = |size: usize| std::f64::consts::PI / 8.0 * (size * size) as f64;
@@ -223,12 +239,9 @@ fn count<T: Scalar>(plan: &Plan, inputs: &Inputs, task: &Task<'_>, name: &'stati
 }
 
 fn allocations(layout: &Layout) -> Vec<Allocation> {
-    let row = |(key, row): (&(crate::arena::Kind, &'static str), &crate::arena::Row)| Allocation {
-        frame: key.0.name(),
-        name: key.1,
-        bytes: row.bytes,
-    };
-    let mut rows: Vec<Allocation> = layout.rows.iter().map(row).collect();
+    let row =
+        |((kind, name), bytes): (&(Kind, &'static str), &usize)| Allocation { frame: kind.name(), name, bytes: *bytes };
+    let mut rows: Vec<Allocation> = layout.most.iter().map(row).collect();
     rows.sort_by_key(|a| std::cmp::Reverse(a.bytes));
     rows
 }

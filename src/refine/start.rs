@@ -1,6 +1,6 @@
 //! The state before the first iteration.
 
-use crate::dataset::WILD_FACTOR;
+use crate::dataset::ImageName;
 use crate::error::Error;
 use crate::error::Result;
 use crate::imaging::mask::CircularMask;
@@ -25,16 +25,27 @@ use crate::sampling::Orientations;
 
 use super::images::Images;
 use super::inputs::Inputs;
+use super::spread;
+use super::spread::Tried;
 
-/// Most particles that the initial noise is estimated from.
-const NOISE_PARTICLES: usize = 1000;
 /// Shares of bad images above which the run stops.
 const MOST_BAD: f64 = 0.1;
 
-/// The state of iteration 0, and warnings.
-pub fn state(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(State, Vec<String>)> {
-    let (noise, warnings) = noise(plan, inputs, images)?;
-    Ok((with_noise(plan, inputs, &noise)?, warnings))
+/// What is known before the first iteration.
+pub struct Start {
+    /// The state of iteration 0.
+    pub state: State,
+    /// Usual spread of the pixels per optics group.
+    pub usual_spread: Vec<f64>,
+    pub warnings: Vec<String>,
+}
+
+/// Looks at the first images.
+pub fn start(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<Start> {
+    let dataset = &inputs.dataset;
+    let tried = spread::of_first(dataset, images, |particle| Some(dataset.particles[particle as usize].image))?;
+    let (noise, warnings) = noise(plan, inputs, images, &tried)?;
+    Ok(Start { state: with_noise(plan, inputs, &noise)?, usual_spread: tried.usual, warnings })
 }
 
 /// The state of iteration 0 for known noise spectra, one an optics group.
@@ -141,11 +152,10 @@ fn sampling(plan: &Plan, pixel: f64) -> SamplingState {
     sampling
 }
 
-/// Noise spectra from the first particles in canonical order.
-fn noise(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(Vec<Vec<f64>>, Vec<String>)> {
+/// Noise spectra from the first particles in canonical order, and which of them were of no use.
+fn noise(plan: &Plan, inputs: &Inputs, images: &Images<'_>, tried: &Tried) -> Result<(Vec<Vec<f64>>, Vec<String>)> {
     let dataset = &inputs.dataset;
     let model = (inputs.box_pixels(), inputs.pixel_size_angstrom());
-    let mut estimate = InitialNoise::new(model.0, dataset.optics.len());
     let masks: Vec<CircularMask<f64>> = dataset
         .optics
         .iter()
@@ -154,39 +164,35 @@ fn noise(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(Vec<Vec<f
             CircularMask::new(o.box_pixels, radius, plan.mask_edge_pixels)
         })
         .collect();
-    let mut warnings = Vec::new();
-    let Tried { images: tried, usual } = deviations(inputs, images)?;
-    for (index, deviation) in &tried {
-        let (index, group) = (*index, dataset.particles[*index as usize].optics as usize);
-        let what = match deviation {
-            Deviation::NotFinite => Some("holds values that are not numbers".to_owned()),
-            Deviation::Of(0.0) => Some("is constant".to_owned()),
-            Deviation::Of(d) if *d > WILD_FACTOR * usual[group] => {
-                return Err(Error::bad_data(
-                    images.name(index),
-                    format!("the pixels spread {:.3e} times as wide as those of most images", d / usual[group]),
-                    "Normalise the images, or remove this one: alone it would outweigh all others in the map.",
-                ));
+    let group_of = |particle: u32| dataset.particles[particle as usize].optics as usize;
+    let (mut warnings, mut good) = (Vec::new(), Vec::new());
+    for (particle, image, spread) in &tried.images {
+        dataset.refuse_wild(*image, *spread, tried.usual[group_of(*particle)])?;
+        let what = match *spread {
+            s if s.is_nan() => "holds values that are not numbers",
+            0.0 => "is constant",
+            _ => {
+                good.push((group_of(*particle), *image));
+                continue;
             }
-            Deviation::Of(_) => None,
         };
-        if let Some(what) = what {
-            warnings.push(format!("{} {what}: not used for the noise", images.name(index)));
-            continue;
-        }
+        warnings.push(format!("{} {what}: not used for the noise", dataset.image_name(*image)));
+    }
+    let mut estimate = InitialNoise::new(model.0, dataset.optics.len());
+    let names: Vec<ImageName> = good.iter().map(|(_, image)| *image).collect();
+    images.for_each(&names, |i, pixels| {
+        let group = good[i].0;
         let optics = &dataset.optics[group];
-        let n = optics.box_pixels;
-        let mut pixels = vec![0.0_f32; n * n];
-        images.read(index, &mut pixels)?;
         let mut image: Vec<f64> = pixels.iter().map(|v| f64::from(*v)).collect();
         if plan.zero_mask {
             masks[group].fill_with_mean(&mut image);
         }
-        let from = (n, optics.pixel_size_angstrom);
+        let from = (optics.box_pixels, optics.pixel_size_angstrom);
         let image = if from == model { image } else { initial::resample(&image, from, model) };
         estimate.add(group, &image);
-    }
-    let (bad, tried) = (warnings.len(), tried.len());
+        Ok(())
+    })?;
+    let (bad, tried) = (warnings.len(), tried.images.len());
     if bad as f64 > MOST_BAD * tried as f64 {
         return Err(Error::bad_data(
             plan.particles.display().to_string(),
@@ -204,52 +210,4 @@ fn noise(plan: &Plan, inputs: &Inputs, images: &Images<'_>) -> Result<(Vec<Vec<f
         }
     }
     Ok((spectra, warnings))
-}
-
-/// Spread of the pixels of an image.
-enum Deviation {
-    NotFinite,
-    /// Standard deviation.
-    Of(f64),
-}
-
-/// The images that the noise may be estimated from.
-struct Tried {
-    /// Particles with the spread of their pixels.
-    images: Vec<(u32, Deviation)>,
-    /// Median standard deviation of each optics group.
-    usual: Vec<f64>,
-}
-
-/// The first particles of every optics group.
-fn deviations(inputs: &Inputs, images: &Images<'_>) -> Result<Tried> {
-    let dataset = &inputs.dataset;
-    let mut all = Vec::new();
-    let mut of_group: Vec<Vec<f64>> = vec![Vec::new(); dataset.optics.len()];
-    for (index, particle) in (0_u32..).zip(&dataset.particles) {
-        let group = particle.optics as usize;
-        if of_group[group].len() >= NOISE_PARTICLES {
-            continue;
-        }
-        let n = dataset.optics[group].box_pixels;
-        let mut pixels = vec![0.0_f32; n * n];
-        images.read(index, &mut pixels)?;
-        let deviation = if pixels.iter().any(|v| !v.is_finite()) {
-            Deviation::NotFinite
-        } else if pixels.iter().all(|v| *v == pixels[0]) {
-            Deviation::Of(0.0)
-        } else {
-            let count = pixels.len() as f64;
-            let mean = pixels.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
-            let spread = (pixels.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count).sqrt();
-            of_group[group].push(spread);
-            Deviation::Of(spread)
-        };
-        all.push((index, deviation));
-    }
-    let median = |spreads: &mut Vec<f64>| {
-        spreads.sort_by(f64::total_cmp);
-        spreads.get(spreads.len() / 2).copied().unwrap_or(0.0)
-    };
-    Ok(Tried { images: all, usual: of_group.iter_mut().map(median).collect() })
 }

@@ -1,10 +1,16 @@
-//! The expectation step of an iteration: its memory, and one task a half set.
+//! The two steps of an iteration, and their memory.
 
 use crate::arena::Arena;
 use crate::arena::Event;
+use crate::arena::Frame;
+use crate::arena::Kind;
+use crate::arena::Layout;
+use crate::dataset::Assignment;
 use crate::error::Result;
 use crate::expectation::Comparison;
 use crate::expectation::Outcome;
+use crate::expectation::Scalar;
+use crate::expectation::SumVoxel;
 use crate::expectation::Task;
 use crate::expectation::products;
 use crate::expectation::products::Config;
@@ -20,9 +26,13 @@ use crate::sampling::Translations;
 use crate::weights;
 
 use super::Job;
+use super::files::Files;
 use super::inputs::Inputs;
+use super::maximise;
+use super::maximise::Finale;
 use super::memory;
 use super::memory::Beside;
+use super::spread;
 
 /// What is searched in an iteration.
 pub struct Grid<'a> {
@@ -37,7 +47,11 @@ pub struct Engine {
     config: Config,
     precision: Precision,
     arena: Option<Arena>,
-    half_members: Vec<Vec<u32>>,
+    /// Usual spread of pixels per optics group, where it is known: of the particles' images, and of those for the final
+    /// reconstruction.
+    usual_spread: [Vec<f64>; 2],
+    /// Layout of the present iteration as counted before it.
+    counted: Layout,
 }
 
 /// Memory figures of an iteration.
@@ -45,42 +59,139 @@ pub struct Memory {
     pub weights: WeightMemory,
     pub peak: u64,
     pub reserved: u64,
+    /// Of the whole process.
+    pub planned: u64,
     pub events: Vec<Event>,
 }
 
+/// What an iteration leaves beside the new state.
+pub struct Done {
+    /// Best poses before it.
+    pub old: Vec<Assignment>,
+    pub finale: Option<Finale>,
+    pub memory: Memory,
+}
+
+/// The particles of a half.
+struct Half {
+    members: Vec<u32>,
+    /// Iterations in which a particle sees one class only.
+    only_class: Option<Vec<u32>>,
+    longest_list: usize,
+}
+
 impl Engine {
-    pub fn new(plan: &Plan, inputs: &Inputs) -> Self {
-        let config = memory::config(plan, inputs.isa);
-        Self { config, precision: plan.precision, arena: None, half_members: Vec::new() }
+    /// `usual_spread` of the particles' images per optics group is empty in a run that goes on: all were checked.
+    pub fn new(plan: &Plan, inputs: &Inputs, usual_spread: Vec<f64>) -> Self {
+        Self {
+            config: memory::config(plan, inputs),
+            precision: plan.precision,
+            arena: None,
+            usual_spread: [usual_spread, Vec::new()],
+            counted: Layout::default(),
+        }
     }
 
-    /// Runs the step for every half.
-    pub fn expect(&mut self, job: &Job<'_>, state: &State, grid: &Grid<'_>) -> Result<Vec<Outcome>> {
-        self.half_members = (0..state.halves.len())
-            .map(|half| {
-                let wanted = if state.halves.len() > 1 { half as u8 + 1 } else { 0 };
-                let of_half = |i: &u32| state.half_of[*i as usize] == wanted;
-                (0..state.half_of.len() as u32).filter(of_half).collect()
-            })
-            .collect();
-        let members = std::mem::take(&mut self.half_members);
-        let outcomes =
-            members.iter().enumerate().map(|(half, members)| self.expect_half(job, state, grid, half, members));
-        let outcomes = outcomes.collect();
-        self.half_members = members;
-        outcomes
-    }
-
-    fn expect_half(
+    /// Runs both steps for all halves, in one run of the arena.
+    pub fn iterate(
         &mut self,
         job: &Job<'_>,
-        state: &State,
+        files: &mut Files<'_>,
+        state: &mut State,
         grid: &Grid<'_>,
-        half: usize,
-        members: &[u32],
-    ) -> Result<Outcome> {
+        last: bool,
+    ) -> Result<Done> {
+        match self.precision {
+            Precision::Single => self.iterate_in::<f32>(job, files, state, grid, last),
+            Precision::Double => self.iterate_in::<f64>(job, files, state, grid, last),
+        }
+    }
+
+    fn iterate_in<T: Scalar>(
+        &mut self,
+        job: &Job<'_>,
+        files: &mut Files<'_>,
+        state: &mut State,
+        grid: &Grid<'_>,
+        last: bool,
+    ) -> Result<Done> {
         let plan = job.plan;
-        let seeding = plan.classes > 1 && job.inputs.references.len() == 1;
+        let geometry = Geometry::new(job.inputs.box_pixels(), job.inputs.options.padding, state.sizes.current_size);
+        let correlation = grid.comparison == Comparison::CrossCorrelation;
+        let step = maximise::Step::new(plan, job.inputs, geometry, last, correlation);
+        let beside = Beside::new(plan, job.inputs, &step);
+        let halves = halves(job, state, grid);
+        let reconstruct_images = last && job.inputs.has_reconstruct_images();
+        if reconstruct_images && self.usual_spread[1].is_empty() {
+            self.usual_spread[1] = spread::of_reconstruct_images(job)?;
+        }
+        // The tasks borrow them beside the engine.
+        let usual_spread = self.usual_spread.clone();
+        let looks = Looks { reconstruct_images, usual_spread: [&usual_spread[0], &usual_spread[1]] };
+        let (config, counted) = {
+            let tasks = tasks(job, state, grid, &halves, looks);
+            memory::fit::<T>(&tasks, &step, plan, &self.config, &beside)?
+        };
+        let planned = counted.peak + beside.total();
+        let needed = counted.peak;
+        self.counted = counted;
+        let most = plan.memory_bytes.map_or(usize::MAX, |cap| cap as usize - beside.total());
+        let arena = self.reserve(needed, most)?;
+        let (old, outcomes, finale) = arena.run(|run| {
+            run.child(Kind::Iteration, |frame| -> Result<_> {
+                let (outcomes, mut volumes) = files.phase("expectation", || {
+                    let tasks = tasks(job, state, grid, &halves, looks);
+                    expect::<T>(job, &tasks, &step, &config, frame)
+                })?;
+                let old = state.assignments.clone();
+                take_assignments(state, &halves, &outcomes);
+                files.set_aside(job, &outcomes)?;
+                let finale = files
+                    .phase("maximisation", || maximise::update(job, state, &step, &outcomes, &mut volumes, frame))?;
+                Ok((old, outcomes, finale))
+            })
+        })?;
+        let memory = Memory {
+            weights: weight_memory::<T>(&outcomes),
+            peak: arena.layout().peak as u64,
+            reserved: arena.capacity() as u64,
+            planned: planned as u64,
+            events: arena.take_events(),
+        };
+        Ok(Done { old, finale, memory })
+    }
+
+    /// Lends `bytes` of the arena for what is done between the steps.
+    pub fn lend<R>(&mut self, bytes: usize, work: impl for<'f> FnOnce(&mut Frame<'f>) -> Result<R>) -> Result<R> {
+        self.reserve(bytes, usize::MAX)?.run(work)
+    }
+
+    /// The arena, with room for at least `needed` bytes. One of an earlier iteration may be too large beside what
+    /// this one holds.
+    fn reserve(&mut self, needed: usize, most: usize) -> Result<&mut Arena> {
+        if self.arena.as_ref().is_some_and(|arena| !(needed..=most).contains(&arena.capacity())) {
+            // The old region goes before the new one comes.
+            self.arena = None;
+        }
+        match &mut self.arena {
+            Some(arena) => Ok(arena),
+            place => Ok(place.insert(Arena::reserve(needed)?)),
+        }
+    }
+
+    /// Where everything lay in the latest run of the arena, and where it should have.
+    pub fn layouts(&self) -> (Layout, &Layout) {
+        (self.arena.as_ref().map(Arena::layout).unwrap_or_default(), &self.counted)
+    }
+}
+
+fn halves(job: &Job<'_>, state: &State, grid: &Grid<'_>) -> Vec<Half> {
+    let plan = job.plan;
+    let seeding = plan.classes > 1 && job.inputs.references.len() == 1;
+    let half = |half: usize| {
+        let wanted = if state.halves.len() > 1 { half as u8 + 1 } else { 0 };
+        let of_half = |i: &u32| state.half_of[*i as usize] == wanted;
+        let members: Vec<u32> = (0..state.half_of.len() as u32).filter(of_half).collect();
         let only_class: Option<Vec<u32>> = match state.iteration {
             // Correlation improves one map, which is then copied; the next iteration deals out the particles.
             1 if seeding && plan.first_iteration_cc => Some(vec![0; members.len()]),
@@ -96,74 +207,78 @@ impl Engine {
             list.len()
         };
         let longest_list = if grid.search.is_listed() { members.iter().map(length).max().unwrap_or(1) } else { 0 };
-        let task = Task {
-            dataset: &job.inputs.dataset,
-            particles: members,
-            assignments: &state.assignments,
-            model: &state.halves[half],
-            orientations: grid.orientations,
-            translations: grid.translations,
-            longest_list,
-            search: grid.search,
-            options: &job.inputs.options,
-            comparison: grid.comparison,
-            current_size: state.sizes.current_size,
-            coarse_size: state.sizes.coarse_size,
-            only_class: only_class.as_deref(),
-            iteration: state.iteration,
-        };
-        match self.precision {
-            Precision::Single => self.expect_task::<f32>(job, &task),
-            Precision::Double => self.expect_task::<f64>(job, &task),
+        Half { members, only_class, longest_list }
+    };
+    (0..state.halves.len()).map(half).collect()
+}
+
+/// Which images are looked at, and how closely.
+#[derive(Clone, Copy)]
+struct Looks<'a> {
+    reconstruct_images: bool,
+    usual_spread: [&'a [f64]; 2],
+}
+
+/// What each half asks of the expectation step.
+fn tasks<'a>(job: &Job<'a>, state: &'a State, grid: &Grid<'a>, halves: &'a [Half], looks: Looks<'a>) -> Vec<Task<'a>> {
+    let task = |(model, half): (_, &'a Half)| Task {
+        dataset: &job.inputs.dataset,
+        particles: &half.members,
+        assignments: &state.assignments,
+        model,
+        orientations: grid.orientations,
+        translations: grid.translations,
+        longest_list: half.longest_list,
+        search: grid.search,
+        options: &job.inputs.options,
+        comparison: grid.comparison,
+        current_size: state.sizes.current_size,
+        coarse_size: state.sizes.coarse_size,
+        reconstruct_images: looks.reconstruct_images,
+        usual_spread: looks.usual_spread,
+        only_class: half.only_class.as_deref(),
+        iteration: state.iteration,
+    };
+    state.halves.iter().zip(halves).map(task).collect()
+}
+
+/// What was found out about each half, and its volumes, one a class.
+type Expected<'f> = (Vec<Outcome>, Vec<Vec<&'f mut [SumVoxel]>>);
+
+/// The expectation step of one half after the other. The sums of all stay in `frame`.
+fn expect<'f, T: Scalar>(
+    job: &Job<'_>,
+    tasks: &[Task<'_>],
+    step: &maximise::Step,
+    config: &Config,
+    frame: &mut Frame<'f>,
+) -> Result<Expected<'f>> {
+    let (mut outcomes, mut volumes) = (Vec::new(), Vec::new());
+    for task in tasks {
+        let mut sums = products::sums(frame, task.model.classes.len(), step.geometry.rows.len())?;
+        outcomes.push(products::expect::<T>(task, job.images, config, &mut sums, frame)?);
+        volumes.push(sums);
+    }
+    Ok((outcomes, volumes))
+}
+
+/// Moves what the step found out into the state.
+fn take_assignments(state: &mut State, halves: &[Half], outcomes: &[Outcome]) {
+    for (half, outcome) in halves.iter().zip(outcomes) {
+        for (particle, assignment) in half.members.iter().zip(&outcome.assignments) {
+            state.assignments[*particle as usize] = *assignment;
         }
     }
+}
 
-    fn expect_task<T: crate::expectation::Scalar>(&mut self, job: &Job<'_>, task: &Task<'_>) -> Result<Outcome> {
-        let geometry = Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
-        let is_last = task.current_size == task.box_pixels();
-        let beside = Beside::new(job.plan, &geometry, job.inputs.dataset.particles.len(), is_last);
-        let (config, layout) = memory::fit::<T>(task, job.plan, &self.config, &beside)?;
-        let needed = layout.peak;
-        // An arena of an earlier iteration may be too large beside what this one holds.
-        let most = job.plan.memory_bytes.map_or(usize::MAX, |cap| cap as usize - beside.total());
-        let arena = match &mut self.arena {
-            Some(arena) if (needed..=most).contains(&arena.capacity()) => arena,
-            place => {
-                // The old region goes before the new one comes.
-                *place = None;
-                place.insert(Arena::reserve(needed)?)
-            }
-        };
-        let read = |particle: u32, out: &mut [f32]| job.images.read(particle, out);
-        arena.run(|frame| products::expect::<T>(task, &read, &config, frame))
-    }
-
-    /// Moves what the step found out into the state.
-    pub fn take_assignments(&self, state: &mut State, outcomes: &[Outcome]) {
-        for (members, outcome) in self.half_members.iter().zip(outcomes) {
-            for (particle, assignment) in members.iter().zip(&outcome.assignments) {
-                state.assignments[*particle as usize] = *assignment;
-            }
-        }
-    }
-
-    /// Memory figures of the step just done.
-    pub fn memory(&self, outcomes: &[Outcome]) -> Memory {
-        let scalar = match self.precision {
-            Precision::Single => 4,
-            Precision::Double => 8,
-        };
-        let most = outcomes.iter().map(|o| o.most_significant).max().unwrap_or(0);
-        let coarse = outcomes.iter().map(|o| o.coarse_samples).max().unwrap_or(0);
-        let weights = WeightMemory {
-            blocks_bytes: weights::block_bytes(most, scalar) as u64,
-            dense_bytes: weights::dense_bytes(coarse, scalar) as u64,
-            csr_bytes: weights::csr_bytes(most, scalar) as u64,
-        };
-        let (peak, reserved, events) = match &self.arena {
-            Some(arena) => (arena.layout().peak as u64, arena.capacity() as u64, arena.take_events()),
-            None => (0, 0, Vec::new()),
-        };
-        Memory { weights, peak, reserved, events }
+/// The largest weight array of any particle, and what other forms of it would take.
+fn weight_memory<T: Scalar>(outcomes: &[Outcome]) -> WeightMemory {
+    let scalar = size_of::<T>();
+    let most = outcomes.iter().map(|o| o.most_significant).max().unwrap_or(0);
+    let coarse = outcomes.iter().map(|o| o.coarse_samples).max().unwrap_or(0);
+    WeightMemory {
+        blocks_bytes: weights::block_bytes(most, scalar) as u64,
+        dense_bytes: weights::dense_bytes(coarse, scalar) as u64,
+        csr_bytes: weights::csr_bytes(most, scalar) as u64,
     }
 }

@@ -9,5 +9,5 @@ mod select;
 mod sizes;
 
 pub use blocks::{BLOCK, Blocks, Cell, gather, spread};
-pub use select::{Selection, Selector, mass};
+pub use select::{BINS, Selection, Selector, mass};
 pub use sizes::{block_bytes, csr_bytes, dense_bytes};

@@ -14,7 +14,8 @@ const MAGIC: f64 = 6_755_399_441_055_744.0;
 
 /// Bits resolved a pass.
 const DIGIT: u32 = 10;
-const BINS: usize = 1 << DIGIT;
+/// Bins of a selector's memory: mass and number of samples each.
+pub const BINS: usize = 1 << DIGIT;
 /// Every weight with a mass is above this.
 const SMALLEST: f64 = 1.0 / (1_u64 << 35) as f64;
 /// Bits of a key: 36 exponents, and the mantissa.
@@ -46,7 +47,7 @@ pub struct Selection {
 
 /// Finds the threshold by radix descent over the bits of the weights: six passes for f64 weights, three for values
 /// that came from f32 (their low bits are zero).
-pub struct Selector {
+pub struct Selector<'m> {
     fraction: f64,
     maximum: u64,
     total: u64,
@@ -57,14 +58,14 @@ pub struct Selector {
     bits: u32,
     /// Trailing bits that are zero in every sample.
     zero_bits: u32,
-    masses: Box<[u64; BINS]>,
-    counts: Box<[u64; BINS]>,
+    bins: &'m mut [[u64; 2]],
     first: bool,
+    open: bool,
 }
 
-impl Selector {
-    /// Keeps `fraction` of the mass, and at most `maximum` samples (ties excepted).
-    pub fn new() -> Self {
+impl<'m> Selector<'m> {
+    /// Over memory of [`BINS`] bins.
+    pub fn new(bins: &'m mut [[u64; 2]]) -> Self {
         Self {
             fraction: 1.0,
             maximum: u64::MAX,
@@ -73,13 +74,14 @@ impl Selector {
             prefix: 0,
             bits: KEY_BITS,
             zero_bits: 0,
-            masses: Box::new([0; BINS]),
-            counts: Box::new([0; BINS]),
+            bins,
             first: true,
+            open: false,
         }
     }
 
-    /// Starts over for another particle. Samples have `significant_bits` bits of mantissa (24 or 53).
+    /// Starts over for another particle: keeps `fraction` of the mass, and at most `maximum` samples (ties excepted).
+    /// Samples have `significant_bits` bits of mantissa (24 or 53).
     pub fn start(&mut self, fraction: f64, maximum: Option<u64>, significant_bits: u32) {
         self.zero_bits = f64::MANTISSA_DIGITS - significant_bits;
         self.fraction = fraction;
@@ -89,8 +91,13 @@ impl Selector {
         self.prefix = 0;
         self.bits = KEY_BITS;
         self.first = true;
-        self.masses.fill(0);
-        self.counts.fill(0);
+        self.open = true;
+        self.bins.fill([0; 2]);
+    }
+
+    /// Whether it wants to be shown samples.
+    pub fn is_open(&self) -> bool {
+        self.open
     }
 
     /// Shows the selector samples of the pass. Weights are in [0, 1].
@@ -117,17 +124,18 @@ impl Selector {
         }
         let digit = DIGIT.min(self.bits);
         let bin = (key(weight) >> (self.bits - digit)) as usize & (BINS - 1);
-        self.masses[bin] += units;
-        self.counts[bin] += 1;
+        self.bins[bin][0] += units;
+        self.bins[bin][1] += 1;
     }
 
     /// Ends a pass. `None` asks for another pass over the same samples.
     pub fn finish_pass(&mut self) -> Option<Selection> {
         if self.first {
-            self.total = self.masses.iter().sum();
+            self.total = self.bins.iter().map(|bin| bin[0]).sum();
             self.first = false;
         }
         if self.total == 0 {
+            self.open = false;
             return Some(Selection { threshold: f64::INFINITY, count: 0, total: 0.0, selected: 0.0 });
         }
         // The set ends with the sample that carries the running sum beyond the wanted share.
@@ -137,31 +145,25 @@ impl Selector {
         let (mut held, mut count) = self.above;
         let mut bin = BINS - 1;
         loop {
-            let (next, many) = (held + self.masses[bin], count + self.counts[bin]);
-            if self.counts[bin] > 0 && (next > wanted || many >= self.maximum) {
+            let (next, many) = (held + self.bins[bin][0], count + self.bins[bin][1]);
+            if self.bins[bin][1] > 0 && (next > wanted || many >= self.maximum) {
                 break;
             }
             (held, count) = (next, many);
             bin -= 1;
         }
-        let (bin_mass, bin_count) = (self.masses[bin], self.counts[bin]);
+        let [bin_mass, bin_count] = self.bins[bin];
         self.above = (held, count);
         self.prefix = if self.bits == KEY_BITS { bin as u64 } else { self.prefix << digit | bin as u64 };
         self.bits -= digit;
-        self.masses.fill(0);
-        self.counts.fill(0);
-        (self.bits <= self.zero_bits).then(|| Selection {
+        self.bins.fill([0; 2]);
+        self.open = self.bits > self.zero_bits;
+        (!self.open).then(|| Selection {
             threshold: weight_of(self.prefix << self.bits),
             count: count + bin_count,
             total: self.total as f64 / UNITS,
             selected: (held + bin_mass) as f64 / UNITS,
         })
-    }
-}
-
-impl Default for Selector {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -171,7 +173,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn select_with(weights: &[f64], fraction: f64, maximum: Option<u64>, bits: u32) -> Selection {
-        let mut selector = Selector::new();
+        let mut bins = [[0; 2]; BINS];
+        let mut selector = Selector::new(&mut bins);
         selector.start(fraction, maximum, bits);
         loop {
             selector.show(weights);

@@ -399,6 +399,7 @@ fn status_tells_every_state_of_a_run() {
         resolution_angstrom: 11.328,
         wall_seconds: 12.0,
         cpu_seconds: 20.0,
+        resident_peak_bytes: 0,
     };
     writer.write(ended(true)).unwrap();
     assert!(status("").contains("stopped with a checkpoint"), "{}", status(""));

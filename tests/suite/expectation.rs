@@ -1,4 +1,6 @@
 //! The plain expectation step against RELION's numbers, and the product engine against the plain step.
 
+pub mod found;
 pub mod golden;
+mod precision;
 pub mod products;

@@ -18,6 +18,7 @@ use relion_rs::imaging::PixelList;
 use relion_rs::imaging::Projector;
 use relion_rs::imaging::ReferenceScale;
 use relion_rs::imaging::backproject;
+use relion_rs::imaging::padded;
 use relion_rs::imaging::padded::PaddedTransform;
 use relion_rs::imaging::projector;
 use relion_rs::imaging::random::Stream;
@@ -244,15 +245,15 @@ fn insertion_is_the_adjoint<T: Real>(tolerance: f64) {
         let (volume, slice) = (random::<T>(1, geometry.rows.len()), random::<T>(2, pixels.len()));
         let mut projected = vec![Complex::default(); pixels.len()];
         projector::slice_into(&geometry, &volume, &inverse, &pixels.kx, &pixels.ky, &mut projected);
-        let mut spread = vec![Complex::default(); geometry.rows.len()];
-        let mut weight = vec![T::zero(); geometry.rows.len()];
+        let mut inserted = vec![[T::zero(); 3]; geometry.rows.len()];
         let ones = vec![T::one(); pixels.len()];
-        backproject::insert(&geometry, &inverse, (&pixels.kx, &pixels.ky), (&slice, &ones), &mut spread, &mut weight);
+        backproject::insert(&geometry, &inverse, (&pixels.kx, &pixels.ky), (&slice, &ones), &mut inserted);
+        let spread: Vec<Complex<T>> = inserted.iter().map(|[re, im, _]| Complex::new(*re, *im)).collect();
         let ((a, norm), (b, _)) = (inner(&projected, &slice), inner(&volume, &spread));
         assert!((a - b).abs() <= tolerance * norm, "case {i}: {a} {b}");
         // The corners' weights sum to one.
         let inside = projected.iter().filter(|v| **v != Complex::default()).count() as f64;
-        let total: f64 = weight.iter().map(|w| w.widen()).sum();
+        let total: f64 = inserted.iter().map(|[_, _, w]| w.widen()).sum();
         assert!((total - inside).abs() <= tolerance * inside, "case {i}: {total} {inside}");
     }
 }
@@ -267,27 +268,28 @@ fn insertion_is_the_adjoint_of_the_slice() {
 fn the_lean_padded_transform_equals_the_padded_cube() {
     for (n, size) in [(12, 12), (12, 6), (10, 8)] {
         let geometry = Geometry::new(n, 2.0, size);
-        let (rows, padded) = (&geometry.rows, geometry.padded_pixels);
+        let (rows, edge) = (&geometry.rows, geometry.padded_pixels);
         let voxels: Vec<f64> = random::<f64>(3, n * n * n).iter().map(|v| v.re).collect();
         let transform = PaddedTransform::<f64>::new(&geometry);
-        let mut work = vec![Complex::default(); transform.work_len()];
+        // Fewer buffers than threads: they take turns.
+        let mut work = vec![Complex::default(); padded::work_len(&geometry, 1)];
         let mut sphere = vec![Complex::new(7.0, 7.0); rows.len()];
         transform.forward(|x, y, z| voxels[(z * n + y) * n + x], 1.0, &mut sphere, &mut work);
 
-        let plan = RealFft3::<f64>::new(padded);
-        let shift = padded / 2 - n / 2;
-        let cube = (0..padded.pow(3)).map(|i| {
-            let [x, y, z] = [i % padded, i / padded % padded, i / padded / padded].map(|v| v.wrapping_sub(shift));
+        let plan = RealFft3::<f64>::new(edge);
+        let shift = edge / 2 - n / 2;
+        let cube = (0..edge.pow(3)).map(|i| {
+            let [x, y, z] = [i % edge, i / edge % edge, i / edge / edge].map(|v| v.wrapping_sub(shift));
             if x < n && y < n && z < n { voxels[(z * n + y) * n + x] } else { 0.0 }
         });
         let mut half = plan.forward(cube);
-        fourier::checkerboard_3d(&mut half, padded);
-        let (r, volume) = (rows.radius() as i32, (padded as f64).powi(3));
+        fourier::checkerboard_3d(&mut half, edge);
+        let (r, volume) = (rows.radius() as i32, (edge as f64).powi(3));
         let mut inside = vec![false; half.len()];
         rows.for_each(|i, x, y, z| {
             if x * x + y * y + z * z <= r * r {
-                let row = fourier::frequency_index(z, padded) * padded + fourier::frequency_index(y, padded);
-                let at = row * (padded / 2 + 1) + x as usize;
+                let row = fourier::frequency_index(z, edge) * edge + fourier::frequency_index(y, edge);
+                let at = row * (edge / 2 + 1) + x as usize;
                 inside[at] = true;
                 assert!((half[at] * volume - sphere[i]).norm() < 1e-11, "n {n}: {x} {y} {z}");
             } else {
@@ -298,13 +300,13 @@ fn the_lean_padded_transform_equals_the_padded_cube() {
         for (value, keep) in half.iter_mut().zip(&inside) {
             *value = if *keep { *value * volume } else { Complex::default() };
         }
-        fourier::checkerboard_3d(&mut half, padded);
+        fourier::checkerboard_3d(&mut half, edge);
         let filtered = plan.inverse(&mut half);
         let mut back = vec![0.0; n * n * n];
-        transform.inverse(&sphere, &mut work, &mut back);
+        transform.inverse(|index, _| sphere[index], &mut work, &mut back);
         for (i, v) in back.iter().enumerate() {
             let [x, y, z] = [i % n, i / n % n, i / n / n].map(|v| v + shift);
-            let off = (v - filtered[(z * padded + y) * padded + x]).abs();
+            let off = (v - filtered[(z * edge + y) * edge + x]).abs();
             assert!(off < 1e-9, "n {n}, voxel {i}: {off}");
         }
     }

@@ -8,6 +8,7 @@ mod dataset;
 mod expectation;
 mod imaging;
 mod maximisation;
+mod memory;
 mod mrc;
 mod optics;
 mod outputs;

@@ -1,10 +1,10 @@
 //! Maximisation and the auto-refine controller against numbers of RELION.
 
 use num_complex::Complex;
+use relion_rs::arena::Arena;
 use relion_rs::dataset::Assignment;
 use relion_rs::dataset::CtfParameters;
 use relion_rs::dataset::OpticsGroup;
-use relion_rs::expectation::ClassSums;
 use relion_rs::formats::star::Block;
 use relion_rs::formats::star::StarFile;
 use relion_rs::fourier;
@@ -229,11 +229,7 @@ fn from_known_poses(with_ctf: bool, symmetry: &str, current_size: usize) -> Volu
     let geometry = Geometry::new(n, 2.0, current_size);
     let scale = ReferenceScale::new(&optics, n, REFERENCE_PIXEL);
     let pixels = PixelList::new(n);
-    let mut sums = ClassSums {
-        data: vec![Complex::default(); geometry.rows.len()],
-        weight: vec![0.0; geometry.rows.len()],
-        directions: vec![],
-    };
+    let mut sums = vec![[0.0; 3]; geometry.rows.len()];
     let mut phases = vec![Complex::default(); pixels.len()];
     for (i, image) in images.iter().enumerate() {
         let ctf = Ctf::new(&optics, &ctf_of([defocus[0][i], defocus[1][i], defocus[2][i]]), CtfOptions::default());
@@ -246,21 +242,20 @@ fn from_known_poses(with_ctf: bool, symmetry: &str, current_size: usize) -> Volu
             (0..pixels.len()).map(|p| image[pixels.index_in_half(p, n)] * phases[p] * ctf[p]).collect();
         let weight: Vec<f64> = ctf.iter().map(|c| c * c).collect();
         let inverse = scale.inverse(&Euler::new(angles[0][i], angles[1][i], angles[2][i]).matrix());
-        backproject::insert(
-            &geometry,
-            &inverse,
-            (&pixels.kx, &pixels.ky),
-            (&data, &weight),
-            &mut sums.data,
-            &mut sums.weight,
-        );
+        backproject::insert(&geometry, &inverse, (&pixels.kx, &pixels.ky), (&data, &weight), &mut sums);
     }
     let group = PointGroup::parse(symmetry).expect("a group");
     let operators: Vec<Matrix3> = group.operators().iter().map(|o| o.right).collect();
-    symmetrise::symmetrise(&geometry, &mut sums, &operators);
-    // relion_reconstruct leaves the zero frequency out, a refinement keeps it.
-    sums.data[geometry.rows.index(0, 0, 0).expect("the origin")] = Complex::default();
-    reconstruct::reconstruct(&geometry, &mut sums.data, &sums.weight, None, Division::Direct, REFERENCE_PIXEL)
+    let mut map = Volume::zeros(n, REFERENCE_PIXEL);
+    let mut arena = Arena::reserve(64 << 20).expect("memory");
+    let made = arena.run(|frame| {
+        symmetrise::symmetrise(&geometry, &mut sums, &operators, frame)?;
+        // relion_reconstruct leaves the zero frequency out, a refinement keeps it.
+        sums[geometry.rows.index(0, 0, 0).expect("the origin")][..2].fill(0.0);
+        reconstruct::reconstruct(&geometry, &sums, None, Division::Direct, &mut map, 1, frame)
+    });
+    made.expect("a map");
+    map
 }
 
 fn optics(box_pixels: usize, pixel_size_angstrom: f64, spherical_aberration_mm: f64) -> OpticsGroup {
@@ -382,12 +377,12 @@ const PRINTED_RATIO: f64 = 1e-3;
 fn signal_to_noise_ratios_follow_the_recorded_fsc() {
     // Weights that give the recorded noise are not known; one flat volume scales it away.
     let geometry = Geometry::new(BOX, 2.0, 34);
-    let weight = vec![1.0; geometry.rows.len()];
+    let volume = vec![[0.0, 0.0, 1.0]; geometry.rows.len()];
     for (file, joined, pairs) in [("run_it005_half1_model.star", false, 18), ("run_model.star", true, 24)] {
         let model = star(&format!("g07_auto/run/{file}"));
         let class = model.require("model_class_1").expect("a class");
         let fsc = numbers(class, "rlnGoldStandardFsc");
-        let spectra = ssnr::gold_standard(&geometry, &weight, &fsc, joined, 1.0, true);
+        let spectra = ssnr::gold_standard(&geometry, &volume, &fsc, joined, 1.0, true);
         let theirs = numbers(class, "rlnSsnrMap");
         assert_spectrum(&spectra.ssnr, &theirs, 1e-4, HALF_DIGIT, file);
         let (tau2, sigma2) = (numbers(class, "rlnReferenceTau2"), numbers(class, "rlnReferenceSigma2"));

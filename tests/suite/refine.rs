@@ -5,9 +5,19 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Output;
 
+use half::f16;
+use relion_rs::formats::mrc;
+use relion_rs::formats::mrc::ByteOrder;
+use relion_rs::formats::mrc::Header;
+use relion_rs::formats::mrc::Mode;
+use relion_rs::formats::mrc::Statistics;
+use relion_rs::formats::star::StarFile;
+
+use crate::support::golden;
+
 const LAUNCHER: &str = env!("CARGO_BIN_EXE_relion-rs");
 
-fn launch(folder: &Path, words: &str) -> Output {
+pub fn launch(folder: &Path, words: &str) -> Output {
     let mut command = Command::new(LAUNCHER);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RELION_RS_")) {
         command.env_remove(name);
@@ -16,14 +26,14 @@ fn launch(folder: &Path, words: &str) -> Output {
     command.args(words.split_whitespace()).output().unwrap()
 }
 
-fn done(folder: &Path, words: &str) -> String {
+pub fn done(folder: &Path, words: &str) -> String {
     let output = launch(folder, words);
     assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// A folder with 48 particles of beta-galactosidase, and the words of a job of one iteration on them.
-fn scene() -> (tempfile::TempDir, String) {
+pub fn scene() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let map = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/beta_galactosidase.mrc");
     done(folder.path(), &format!("simulate --map {} --out particles --count 48 --snr 0.1", map.display()));
@@ -32,7 +42,7 @@ fn scene() -> (tempfile::TempDir, String) {
     (folder, job.to_string())
 }
 
-const MIB: u64 = 1 << 20;
+pub const MIB: u64 = 1 << 20;
 
 #[test]
 fn a_cap_on_memory_changes_no_bit() {
@@ -190,4 +200,101 @@ fn a_detector_needs_its_pixel_size_and_its_table() {
     assert!(told(&output).contains("gone.star"), "{}", told(&output));
     let output = with(&[("rlnMtfFileName", "detector.star"), ("rlnMicrographOriginalPixelSize", "1.77")]);
     assert!(output.status.success(), "{}", told(&output));
+}
+
+#[test]
+fn the_last_iteration_reconstructs_from_other_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::copy(golden("inputs/ref32.mrc"), folder.join("ref.mrc")).unwrap();
+    done(folder, "simulate --map ref.mrc --count 12 --snr 0.5 --micrographs 3 --out particles");
+    // The same images, twice as strong, in an order of their own.
+    let stack = mrc::Stack::open(&folder.join("particles/particles.mrcs")).unwrap();
+    let mut pixels = vec![0.0_f32; 12 * 32 * 32];
+    stack.read(&(0..12).rev().collect::<Vec<u32>>(), &mut pixels).unwrap();
+    pixels.iter_mut().for_each(|pixel| *pixel *= 2.0);
+    mrc::write_stack(&folder.join("particles/twice.mrcs"), 32, 32, 7.0, &pixels).unwrap();
+    let mut star = StarFile::read(&folder.join("particles/particles.star")).unwrap();
+    let names: Vec<String> = (1..=12).map(|image| format!("{:06}@twice.mrcs", 13 - image)).collect();
+    star.block_mut("particles").unwrap().set_str("rlnReconstructImageName", &names);
+    star.write(&folder.join("particles/both.star")).unwrap();
+
+    let job = |particles: &str, out: &str| {
+        format!(
+            "run refine3d --particles particles/{particles} --reference ref.mrc --out {out} --diameter 180 --threads 2 \
+             --iterations 60 --healpix-order 1 --offset-range-pixels 2 --ini-high 40 --local-search-order 2"
+        )
+    };
+    done(folder, &job("particles.star", "plain"));
+    done(folder, &job("both.star", "both"));
+    let iterations = fs::read_dir(folder.join("plain")).unwrap().filter_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.strip_prefix("run_it")?.strip_suffix("_optimiser.star")?.parse::<u32>().ok()
+    });
+    let last = iterations.max().unwrap();
+    assert!(last < 60, "it converged");
+    let read = |run: &str, name: &str| fs::read(folder.join(run).join(name)).unwrap();
+    let before = format!("run_it{:03}_half1_class001.mrc", last - 1);
+    assert!(read("plain", &before) == read("both", &before), "only the last iteration differs");
+    let map = |run: &str| mrc::read_map(&folder.join(run).join("run_class001.mrc")).unwrap().data;
+    let (plain, both) = (map("plain"), map("both"));
+    let largest = plain.iter().map(|v| v.abs()).fold(0.0, f32::max);
+    let off = plain.iter().zip(&both).map(|(a, b)| (2.0 * a - b).abs()).fold(0.0, f32::max);
+    // Twice the images, twice the map, but for the rounding of single precision.
+    assert!(off < 1e-3 * largest, "{off} of {largest}");
+}
+
+/// A stack in 16-bit reals.
+fn write_half(path: &Path, pixels: &[f32]) {
+    let header = Header {
+        nx: 32,
+        ny: 32,
+        nz: pixels.len() / (32 * 32),
+        mode: Mode::Float16,
+        byte_order: ByteOrder::Little,
+        pixel_size_angstrom: 7.0,
+        extended_bytes: 0,
+    };
+    let mut bytes = header.to_bytes(false, &Statistics::of(pixels)).to_vec();
+    bytes.extend(pixels.iter().flat_map(|pixel| f16::from_f32(*pixel).to_le_bytes()));
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn number_types_of_stacks_change_no_bit_and_less_is_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::copy(golden("inputs/ref32.mrc"), folder.join("ref.mrc")).unwrap();
+    done(folder, "simulate --map ref.mrc --count 24 --snr 0.5 --micrographs 3 --out .");
+    let stack = mrc::Stack::open(&folder.join("particles.mrcs")).unwrap();
+    let mut pixels = vec![0.0_f32; 24 * 32 * 32];
+    stack.read(&(0..24).collect::<Vec<u32>>(), &mut pixels).unwrap();
+    pixels.iter_mut().for_each(|pixel| *pixel = f16::from_f32(*pixel).to_f32());
+    let (first, second) = pixels.split_at(12 * 32 * 32);
+    for (name, pixels) in [("a", first), ("b", second)] {
+        mrc::write_stack(&folder.join(format!("{name}.single.mrcs")), 32, 32, 7.0, pixels).unwrap();
+        write_half(&folder.join(format!("{name}.half.mrcs")), pixels);
+    }
+    let run = |out: &str, kinds: [&str; 2]| {
+        let mut star = StarFile::read(&folder.join("particles.star")).unwrap();
+        let name = |i: usize| format!("{:06}@{}.{}.mrcs", i % 12 + 1, ["a", "b"][i / 12], kinds[i / 12]);
+        let names: Vec<String> = (0..24).map(name).collect();
+        star.block_mut("particles").unwrap().set_str("rlnImageName", &names);
+        star.write(&folder.join(format!("{out}.star"))).unwrap();
+        let job = format!(
+            "class3d --particles {out}.star --reference ref.mrc --out {out} --diameter 180 --healpix-order 1 \
+             --iterations 1 --threads 2 --offset-range-pixels 2 --ini-high 40"
+        );
+        done(folder, &format!("run {job}"));
+        let planned: serde_json::Value = serde_json::from_str(&done(folder, &format!("--json plan {job}"))).unwrap();
+        let held = planned["steps"][0]["allocations"].as_array().unwrap().iter();
+        let held = held.filter(|row| row["name"].as_str().unwrap().starts_with("images of"));
+        let held: u64 = held.map(|row| row["bytes"].as_u64().unwrap()).sum();
+        (fs::read(folder.join(out).join("run_it001_class001.mrc")).unwrap(), held)
+    };
+    let single = run("single", ["single"; 2]);
+    let mixed = run("mixed", ["half", "single"]);
+    let half = run("half", ["half"; 2]);
+    assert!(single.0 == mixed.0 && single.0 == half.0);
+    assert_eq!((mixed.1, 2 * half.1), (single.1, single.1));
 }

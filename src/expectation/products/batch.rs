@@ -11,7 +11,6 @@ use crate::expectation::task::Task;
 use crate::imaging::Geometry;
 use crate::product::{Isa, Plane, Rows};
 use crate::rotation::Matrix3;
-use crate::weights::Selector;
 
 use super::shape::{self, Lane, PANEL, Shape, TILE};
 
@@ -99,13 +98,13 @@ pub fn scalar<T: Scalar>(x: f64) -> T {
 }
 
 /// One thread's buffers: arena memory of its lane, and host memory made once per optics group.
-pub struct Worker<'f, T> {
+pub struct Worker<'f, T: Scalar> {
     pub lane: Lane<'f, T>,
     pub number: usize,
     pub workspace: Workspace,
     pub prepared: Prepared,
-    pub pixels: Vec<f32>,
-    pub selector: Selector,
+    /// The particle's image, and the one that replaces it in the reconstruction.
+    pub pixels: Vec<Vec<f32>>,
     pub near: Vec<(u32, f64)>,
     pub matrices: Vec<Matrix3>,
 }
@@ -116,10 +115,9 @@ impl<'f, T: Scalar> Worker<'f, T> {
             lane: shape::lane(frame, shape)?,
             number,
             workspace: Workspace::new(group),
-            prepared: Prepared::default(),
-            pixels: vec![0.0; group.box_pixels * group.box_pixels],
-            selector: Selector::new(),
-            near: Vec::with_capacity(shape.poses.min(4096)),
+            prepared: Prepared::new(group),
+            pixels: vec![vec![0.0; group.box_pixels * group.box_pixels]; shape.images],
+            near: Vec::with_capacity(if shape.local { shape.poses / shape.classes } else { 0 }),
             matrices: Vec::with_capacity(shape.turns.max(PANEL)),
         })
     }
@@ -167,6 +165,18 @@ pub struct Record {
 }
 
 impl Record {
+    /// With room for what is known about a particle of a group.
+    pub fn new(shape: &Shape) -> Self {
+        Self {
+            power: Vec::with_capacity(shape.shells),
+            ctf2: Vec::with_capacity(shape.shells),
+            mass: Vec::with_capacity(shape.classes),
+            cross: Vec::with_capacity(shape.shells),
+            own: Vec::with_capacity(shape.shells),
+            ..Self::default()
+        }
+    }
+
     pub fn start(&mut self, index: u32, position: usize, shape: &Shape) {
         self.index = index;
         self.position = position;

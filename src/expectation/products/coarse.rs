@@ -40,6 +40,22 @@ pub struct Panel<'p, T> {
     pub number: usize,
 }
 
+/// Interpolates the slices of up to [`PANEL`] poses of one class into rows, and their squares.
+pub fn project<T: Scalar>(context: &Context<'_, T>, worker: &mut Worker<'_, T>, poses: &[u32]) {
+    let shape = &context.shape;
+    let (row, real) = (shape.coarse_row::<T>(), shape.coarse_real_row::<T>());
+    let (class, _) = context.split(poses[0]);
+    worker.matrices.clear();
+    worker.matrices.extend(poses.iter().map(|pose| context.task.orientations.matrix(context.split(*pose).1)));
+    let Lane { rows, squares, .. } = &mut worker.lane;
+    context.read_slices(class, &worker.matrices, shape.coarse_pixels, row, rows);
+    for (slice, square) in rows.chunks_exact_mut(row).zip(squares.chunks_exact_mut(real)).take(poses.len()) {
+        slice[2 * shape.coarse_pixels..].fill(T::default());
+        product::squares(context.isa, &slice[..2 * shape.coarse_pixels], square);
+        square[shape.coarse_pixels..].fill(T::default());
+    }
+}
+
 /// Compares the particles `first..first + records.len()` of the search with a panel.
 pub fn compare_panel<T: Scalar>(
     context: &Context<'_, T>,
@@ -53,16 +69,9 @@ pub fn compare_panel<T: Scalar>(
     let shape = &context.shape;
     let (row, real) = (shape.coarse_row::<T>(), shape.coarse_real_row::<T>());
     let count = panel.poses.len();
-    let Lane { rows, squares: square_rows, scores, square_scores, .. } = &mut worker.lane;
     let (class, _) = context.split(panel.poses[0]);
-    worker.matrices.clear();
-    worker.matrices.extend(panel.poses.iter().map(|pose| context.task.orientations.matrix(context.split(*pose).1)));
-    context.read_slices(class, &worker.matrices, shape.coarse_pixels, row, rows);
-    for (slice, square) in rows.chunks_exact_mut(row).zip(square_rows.chunks_exact_mut(real)).take(count) {
-        slice[2 * shape.coarse_pixels..].fill(T::default());
-        product::squares(context.isa, &slice[..2 * shape.coarse_pixels], square);
-        square[shape.coarse_pixels..].fill(T::default());
-    }
+    project(context, worker, panel.poses);
+    let Lane { rows, squares: square_rows, scores, square_scores, .. } = &mut worker.lane;
     let (half, weighs) = (scalar::<T>(0.5), context.task.comparison == Comparison::Likelihood);
     let offsets = shape.translations * (1 + shape.steps);
     for tile_start in (0..records.len()).step_by(TILE) {
@@ -146,7 +155,7 @@ pub fn significant<T: Scalar>(
         return;
     }
     let options = context.task.options;
-    let selector = &mut worker.selector;
+    let selector = &mut worker.lane.selector;
     let threshold = match context.task.comparison {
         Comparison::CrossCorrelation => {
             let mut found = false;

@@ -1,24 +1,29 @@
 //! The loop over optics groups and batches.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use num_complex::Complex;
 
+use crate::arena;
 use crate::arena::Arena;
 use crate::arena::Frame;
 use crate::arena::Kind;
 use crate::arena::Layout;
 use crate::error::Result;
+use crate::expectation::SumVoxel;
 use crate::expectation::group::Group;
+use crate::expectation::images::ImageSource;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::Outcome;
 use crate::expectation::task::Task;
 use crate::imaging::Geometry;
 use crate::imaging::projector;
-use crate::imaging::shift;
+use crate::imaging::shift::Phases;
 use crate::product::Isa;
 use crate::product::Voxel;
 
+use super::ahead;
 use super::batch::Context;
 use super::batch::Record;
 use super::batch::Worker;
@@ -29,6 +34,7 @@ use super::result::Totals;
 use super::run;
 use super::shape;
 use super::shape::Shape;
+use super::shape::Tables;
 
 /// How the engine works; nothing here changes a result except `block_particles` and the scalar.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +50,8 @@ pub struct Config {
     pub energy_bytes: usize,
     pub weight_bytes: usize,
     pub column_bytes: usize,
+    /// Bytes of a pixel in the files, at most.
+    pub pixel_bytes: usize,
 }
 
 impl Config {
@@ -66,12 +74,13 @@ impl Config {
             blocks: 0,
             columns: 0,
             local: task.search.is_listed(),
+            images: if task.reconstruct_images { 2 } else { 1 },
+            image_bytes: group.box_pixels * group.box_pixels * self.pixel_bytes,
         };
         let every = shape.particles * shape.translations;
         let energies = shape.samples() * size_of::<T>();
-        // A local search is done by one thread, in room of its own.
         let fitting = (self.energy_bytes / energies.max(1)).clamp(1, shape.particles);
-        shape.searched = if shape.local { self.threads } else { fitting };
+        shape.searched = if shape.local { 0 } else { fitting };
         let block = crate::weights::block_bytes(1, size_of::<T>()) + 24;
         shape.blocks = (self.weight_bytes / block).clamp(every, shape.particles * shape.poses * shape.translations);
         shape.blocks = shape.blocks.max(every);
@@ -80,73 +89,77 @@ impl Config {
     }
 }
 
-/// Reads images of particles (indices into the data set), one after the other, into boxes of their optics group.
-pub type ReadImages<'a> = dyn Fn(u32, &mut [f32]) -> Result<()> + Sync + 'a;
+/// The allocations of [`expect`], alone: what it needs when `frame` counts.
+pub fn count<T: Scalar>(task: &Task<'_>, config: &Config, frame: &mut Frame<'_>) -> Result<()> {
+    let geometry = &task.geometry();
+    let classes = task.model.classes.len();
+    frame.child(Kind::Iteration, |frame| {
+        shape::references::<T>(frame, classes, geometry.rows.len())?;
+        for _ in 0..classes {
+            frame.child(Kind::Tile, |tile| shape::projector_work::<T>(tile, geometry, config.threads).map(|_| ()))?;
+        }
+        shape::sum_copies(frame, classes, config.sum_copies, geometry.rows.len())?;
+        for optics in 0..task.dataset.optics.len() {
+            let members =
+                task.particles.iter().filter(|p| task.dataset.particles[**p as usize].optics as usize == optics);
+            let members = members.count();
+            if members == 0 {
+                continue;
+            }
+            let shape = config.shape::<T>(task, &Group::new(task, geometry, optics), members);
+            frame.child(Kind::Iteration, |frame| -> Result<()> {
+                shape::tables::<T>(frame, &shape)?;
+                shape::image_buffers(frame, &shape)?;
+                frame.child(Kind::Batch, |frame| {
+                    shape::buffers::<T>(frame, &shape)?;
+                    frame.lanes(Kind::Tile, config.threads, shape::lane_bytes::<T>(&shape)?, |lanes| {
+                        lanes.into_iter().try_for_each(|mut lane| shape::lane::<T>(&mut lane, &shape).map(|_| ()))
+                    })?
+                })
+            })?;
+        }
+        Ok(())
+    })
+}
 
-/// Where everything of a step would lie: the allocations of [`expect`] over a counting arena.
+/// Where everything of one step would lie, its sums included.
 pub fn layout<T: Scalar>(task: &Task<'_>, config: &Config) -> Result<Layout> {
-    let geometry = &Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
     let mut arena = Arena::counting();
     arena.run(|frame| {
-        frame.child(Kind::Iteration, |frame| -> Result<()> {
-            shape::volumes::<T>(frame, task.model.classes.len(), config.sum_copies, geometry.rows.len())?;
-            frame.child(Kind::Tile, |tile| {
-                tile.alloc::<Complex<T>>("projector work", projector::work_len(geometry)).map(|_| ())
-            })?;
-            for optics in 0..task.dataset.optics.len() {
-                let group = Group::new(task, geometry, optics);
-                let members =
-                    task.particles.iter().filter(|p| task.dataset.particles[**p as usize].optics as usize == optics);
-                let members = members.count();
-                if members == 0 {
-                    continue;
-                }
-                let shape = config.shape::<T>(task, &group, members);
-                frame.child(Kind::Iteration, |frame| -> Result<()> {
-                    shape::tables::<T>(frame, &shape)?;
-                    frame.child(Kind::Batch, |frame| {
-                        shape::buffers::<T>(frame, &shape)?;
-                        frame.lanes(Kind::Tile, config.threads, shape::lane_bytes::<T>(&shape)?, |lanes| {
-                            lanes.into_iter().try_for_each(|mut lane| shape::lane::<T>(&mut lane, &shape).map(|_| ()))
-                        })?
-                    })
-                })?;
-            }
-            Ok(())
-        })
+        shape::sums(frame, task.model.classes.len(), task.geometry().rows.len())?;
+        count::<T>(task, config, frame)
     })?;
     Ok(arena.layout())
 }
 
-/// Runs the step in the memory of `frame`.
+/// Runs the step in the memory of `frame`. `sums` are zeros, one volume a class (see [`super::sums`]); while the step runs
+/// they hold integers.
 pub fn expect<T: Scalar>(
     task: &Task<'_>,
-    read: &ReadImages<'_>,
+    source: &dyn ImageSource,
     config: &Config,
+    sums: &mut [&mut [SumVoxel]],
     frame: &mut Frame<'_>,
 ) -> Result<Outcome> {
-    frame.child(Kind::Iteration, |frame| iteration::<T>(task, read, config, frame))
+    frame.child(Kind::Iteration, |frame| iteration::<T>(task, source, config, sums, frame))
 }
 
 fn iteration<T: Scalar>(
     task: &Task<'_>,
-    read: &ReadImages<'_>,
+    source: &dyn ImageSource,
     config: &Config,
+    sums: &mut [&mut [SumVoxel]],
     frame: &mut Frame<'_>,
 ) -> Result<Outcome> {
-    let geometry = &Geometry::new(task.box_pixels(), task.options.padding, task.current_size);
+    let geometry = &task.geometry();
     let classes = task.model.classes.len();
-    let shape::Volumes { mut references, sums } =
-        shape::volumes::<T>(frame, classes, config.sum_copies, geometry.rows.len())?;
-    let mut reference_power = Vec::with_capacity(classes);
-    for (class, reference) in task.model.classes.iter().zip(&mut references) {
-        reference_power.push(frame.child(Kind::Tile, |tile| -> Result<Vec<f64>> {
-            let work = tile.alloc::<Complex<T>>("projector work", projector::work_len(geometry))?;
-            Ok(projector::build_into(&class.map.data, geometry, reference, work))
-        })?);
-    }
+    let mut references = shape::references::<T>(frame, classes, geometry.rows.len())?;
+    let reference_power = build_references(frame, task, geometry, config.threads, &mut references)?;
     let references: Vec<&[Complex<T>]> = references.iter().map(|r| &**r).collect();
-    let sums: Vec<Mutex<&mut [Voxel]>> = sums.into_iter().map(Mutex::new).collect();
+    let copies = shape::sum_copies(frame, classes, config.sum_copies, geometry.rows.len())?;
+    let integers = sums.iter_mut().map(|sums| arena::recast::<SumVoxel, Voxel>(sums));
+    let sums: Vec<Mutex<&mut [Voxel]>> =
+        integers.zip(copies).flat_map(|(first, others)| std::iter::once(first).chain(others)).map(Mutex::new).collect();
     let groups: Vec<Group> = (0..task.dataset.optics.len()).map(|optics| Group::new(task, geometry, optics)).collect();
     let limits = limits(task, &groups, &reference_power);
     let scale = [limits.data, limits.weight].map(|largest| {
@@ -158,18 +171,14 @@ fn iteration<T: Scalar>(
     let integers = Volumes { sums: &sums, copies: config.sum_copies, scale };
     let mut totals = Totals::new(task, &groups);
     for group in &groups {
-        let members: Vec<(usize, u32)> = task
-            .particles
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| task.dataset.particles[**p as usize].optics as usize == group.optics)
-            .map(|(position, p)| (position, *p))
-            .collect();
+        let of_group = |p: &u32| task.dataset.particles[*p as usize].optics as usize == group.optics;
+        let mut members: Vec<(usize, u32)> = Vec::with_capacity(task.particles.len());
+        members.extend(task.particles.iter().copied().enumerate().filter(|(_, p)| of_group(p)));
         if !members.is_empty() {
             frame.child(Kind::Iteration, |frame| {
                 run_group::<T>(
                     task,
-                    read,
+                    source,
                     config,
                     frame,
                     geometry,
@@ -184,6 +193,24 @@ fn iteration<T: Scalar>(
         }
     }
     totals.finish(task, geometry, &groups, sums, config.sum_copies, scale, reference_power)
+}
+
+/// Fills the classes' oversampled transforms and returns their power spectra.
+pub fn build_references<T: Scalar>(
+    frame: &mut Frame<'_>,
+    task: &Task<'_>,
+    geometry: &Geometry,
+    threads: usize,
+    references: &mut [&mut [Complex<T>]],
+) -> Result<Vec<Vec<f64>>> {
+    let classes = task.model.classes.iter().zip(references);
+    let power = classes.map(|(class, reference)| {
+        frame.child(Kind::Tile, |tile| -> Result<Vec<f64>> {
+            let work = shape::projector_work::<T>(tile, geometry, threads)?;
+            Ok(projector::build_into(&class.map.data, geometry, reference, work))
+        })
+    });
+    power.collect()
 }
 
 /// Coefficients beyond 4096 times the expected size belong to broken images.
@@ -210,7 +237,7 @@ fn limits(task: &Task<'_>, groups: &[Group], reference_power: &[Vec<f64>]) -> Li
 
 fn run_group<T: Scalar>(
     task: &Task<'_>,
-    read: &ReadImages<'_>,
+    source: &dyn ImageSource,
     config: &Config,
     frame: &mut Frame<'_>,
     geometry: &Geometry,
@@ -222,15 +249,76 @@ fn run_group<T: Scalar>(
     totals: &mut Totals,
 ) -> Result<()> {
     let shape = config.shape::<T>(task, group, members.len());
-    let tables = shape::tables::<T>(frame, &shape)?;
-    fill_tables(task, group, &shape, tables.kx, tables.ky, tables.phases, tables.step_phases, tables.log_directions);
-    let shell_ranges: Vec<std::ops::Range<usize>> = (0..shape.shells)
+    let mut tables = shape::tables::<T>(frame, &shape)?;
+    fill_tables(task, group, &shape, &mut tables);
+    let images = shape::image_buffers(frame, &shape)?;
+    let shell_ranges = shell_ranges(group);
+    let context = context(task, config, geometry, group, shape, references, &tables, &shell_ranges);
+    let resolved: Vec<bool> = task
+        .model
+        .classes
+        .iter()
+        .flat_map(|class| {
+            let well =
+                |s: &usize| class.ssnr.get(*s).is_some_and(|r| *r > crate::expectation::reference::WELL_RESOLVED);
+            group.model_shell.iter().map(well)
+        })
+        .collect();
+    let lane_bytes = shape::lane_bytes::<T>(&shape)?;
+    let mut records: Vec<Record> = (0..shape.particles).map(|_| Record::new(&shape)).collect();
+    frame.child(Kind::Batch, |frame| -> Result<()> {
+        let mut buffers = shape::buffers::<T>(frame, &shape)?;
+        let lanes = config.threads;
+        frame.lanes(Kind::Tile, lanes, lane_bytes, |frames| -> Result<()> {
+            let mut workers = Vec::with_capacity(lanes);
+            for (number, mut lane) in frames.into_iter().enumerate() {
+                workers.push(Worker::new(&mut lane, number, group, &shape)?);
+            }
+            ahead::each_batch(source, task.dataset, &shape, members, images, |members, images| {
+                let records = &mut records[..members.len()];
+                run::run_batch(
+                    &context,
+                    images,
+                    limits,
+                    volumes,
+                    members,
+                    records,
+                    &mut workers,
+                    &mut buffers,
+                    &resolved,
+                    tables.mass,
+                )?;
+                totals.add(task, &context, records);
+                Ok(())
+            })
+        })?
+    })?;
+    totals.add_directions(tables.mass, &shape);
+    Ok(())
+}
+
+/// First and one-past-last pixel of every shell of the group's images.
+pub fn shell_ranges(group: &Group) -> Vec<Range<usize>> {
+    (0..=group.box_pixels / 2)
         .map(|s| {
             let start = group.shell.partition_point(|v| usize::from(*v) < s);
             start..group.shell.partition_point(|v| usize::from(*v) <= s)
         })
-        .collect();
-    let context = Context {
+        .collect()
+}
+
+/// What the phases of a batch share.
+pub fn context<'a, T: Scalar>(
+    task: &'a Task<'a>,
+    config: &Config,
+    geometry: &'a Geometry,
+    group: &'a Group,
+    shape: Shape,
+    references: &'a [&'a [Complex<T>]],
+    tables: &'a Tables<'_, T>,
+    shell_ranges: &'a [Range<usize>],
+) -> Context<'a, T> {
+    Context {
         task,
         group,
         geometry,
@@ -243,70 +331,22 @@ fn run_group<T: Scalar>(
         phases: tables.phases,
         step_phases: tables.step_phases,
         log_directions: tables.log_directions,
-        shell_ranges: &shell_ranges,
+        shell_ranges,
         used_shells: shell_ranges.iter().rposition(|r| !r.is_empty()).map_or(0, |s| s + 1),
-    };
-    let resolved: Vec<bool> = task
-        .model
-        .classes
-        .iter()
-        .flat_map(|class| {
-            let well =
-                |s: &usize| class.ssnr.get(*s).is_some_and(|r| *r > crate::expectation::reference::WELL_RESOLVED);
-            group.model_shell.iter().map(well)
-        })
-        .collect();
-    let lane_bytes = shape::lane_bytes::<T>(&shape)?;
-    let mut records = vec![Record::default(); shape.particles];
-    frame.child(Kind::Batch, |frame| -> Result<()> {
-        let mut buffers = shape::buffers::<T>(frame, &shape)?;
-        let lanes = config.threads;
-        frame.lanes(Kind::Tile, lanes, lane_bytes, |frames| -> Result<()> {
-            let mut workers = Vec::with_capacity(lanes);
-            for (number, mut lane) in frames.into_iter().enumerate() {
-                workers.push(Worker::new(&mut lane, number, group, &shape)?);
-            }
-            for members in members.chunks(shape.particles) {
-                let records = &mut records[..members.len()];
-                run::run_batch(
-                    &context,
-                    read,
-                    limits,
-                    volumes,
-                    members,
-                    records,
-                    &mut workers,
-                    &mut buffers,
-                    &resolved,
-                    tables.mass,
-                )?;
-                totals.add(task, &context, records);
-            }
-            Ok(())
-        })?
-    })?;
-    totals.add_directions(tables.mass, &shape);
-    Ok(())
+    }
 }
 
-fn fill_tables<T: Scalar>(
-    task: &Task<'_>,
-    group: &Group,
-    shape: &Shape,
-    kx: &mut [f64],
-    ky: &mut [f64],
-    phases: &mut [T],
-    step_phases: &mut [T],
-    log_directions: &mut [T],
-) {
+pub fn fill_tables<T: Scalar>(task: &Task<'_>, group: &Group, shape: &Shape, tables: &mut Tables<'_, T>) {
+    let Tables { kx, ky, phases, step_phases, log_directions, .. } = tables;
     for i in 0..group.count() {
         (kx[i], ky[i]) = (f64::from(group.kx[i]), f64::from(group.ky[i]));
     }
     let row = shape.row::<T>();
     let mut factors = vec![Complex::<f64>::default(); group.count()];
+    let mut table = Phases::new(group.box_pixels);
     let mut fill = |by: [f64; 2], out: &mut [T]| {
         let by = group.pixels(by);
-        shift::phase_factors(&group.kx, &group.ky, by[0], by[1], group.box_pixels, &mut factors);
+        table.fill(&group.kx, &group.ky, by[0], by[1], &mut factors);
         for (factor, out) in factors.iter().zip(out.chunks_exact_mut(2)) {
             (out[0], out[1]) = (scalar(factor.re), scalar(factor.im));
         }

@@ -1,11 +1,14 @@
 //! Batch phase 1: images are read and prepared, and multiplied by what the products need.
 
+use crate::dataset::spread;
 use crate::error::Result;
 use crate::expectation::prepare;
 use crate::expectation::prior::OffsetPrior;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::Comparison;
 
+use super::ahead;
+use super::ahead::Batch;
 use super::batch::{Context, Record, Worker, scalar};
 
 /// The rows of one particle.
@@ -24,26 +27,33 @@ pub struct Limits {
     pub weight: f64,
 }
 
-/// Prepares the particle of `record`, whose pixels are in `worker.pixels`.
+/// Prepares the particle of `record`, the one at place `p` of the batch.
 pub fn load<T: Scalar>(
     context: &Context<'_, T>,
     limits: Limits,
+    images: Batch<'_>,
+    p: usize,
     record: &mut Record,
     worker: &mut Worker<'_, T>,
     rows: ParticleRows<'_, T>,
 ) -> Result<()> {
     let (task, group) = (context.task, context.group);
-    if let Some(at) = worker.pixels.iter().position(|v| !v.is_finite()) {
-        record.set_aside = Some(format!(
-            "the image holds {} at pixel ({}, {})",
-            worker.pixels[at],
-            at % group.box_pixels,
-            at / group.box_pixels
-        ));
-        return Ok(());
+    let particle = &task.dataset.particles[record.index as usize];
+    let names = [particle.image, ahead::reconstruct_image(task.dataset, record.index)];
+    for (which, pixels) in worker.pixels.iter_mut().enumerate() {
+        images.decode(p, which, names[which], pixels);
+        if let Some(at) = pixels.iter().position(|v| !v.is_finite()) {
+            let (value, x, y) = (pixels[at], at % group.box_pixels, at / group.box_pixels);
+            record.set_aside = Some(format!("the image holds {value} at pixel ({x}, {y})"));
+            return Ok(());
+        }
+        if let Some(usual) = task.usual_spread[which].get(group.optics) {
+            task.dataset.refuse_wild(names[which], spread(pixels), *usual)?;
+        }
     }
     let prepared = &mut worker.prepared;
-    prepare::prepare(task, group, record.index, &worker.pixels, &mut worker.workspace, prepared)?;
+    let (pixels, replacement) = (&worker.pixels[0], worker.pixels.get(1).map(Vec::as_slice));
+    prepare::prepare(task, group, record.index, pixels, replacement, &mut worker.workspace, prepared)?;
     let premultiplied = task.dataset.optics[group.optics].ctf_premultiplied;
     let weigh = task.comparison == Comparison::Likelihood;
     let mut inside = 0.0;

@@ -5,6 +5,7 @@
 //! integers are added. Results therefore do not depend on the number of threads, on the number of blocks in a
 //! batch, or on how much memory the weights have.
 
+mod ahead;
 mod batch;
 mod coarse;
 mod engine;
@@ -18,6 +19,8 @@ mod result;
 mod run;
 mod shape;
 mod sweeps;
+mod terms;
 
-pub use engine::{Config, expect, layout};
-pub use shape::Shape;
+pub use engine::{Config, count, expect, layout};
+pub use shape::{Shape, projector_work, sums};
+pub use terms::{Pass, Terms, terms};

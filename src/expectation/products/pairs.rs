@@ -112,20 +112,21 @@ impl Source {
     }
 }
 
-/// Marks the translations that have a set bit in any of `poses` poses.
-pub fn translations_of(map: &[u64], poses: usize, translations: usize, wanted: &mut [bool]) {
+/// Calls `mark` for the translations that have a set bit, in every one of `poses` poses.
+pub fn translations_of(map: &[u64], poses: usize, translations: usize, mut mark: impl FnMut(usize)) {
     for pose in 0..poses {
-        for_each_bit(map, pose * translations, translations, |t| wanted[t] = true);
+        for_each_bit(map, pose * translations, translations, &mut mark);
     }
 }
 
-/// Cuts a batch into runs of whole blocks of particles whose pairs fit the weights together; a block that does not
-/// fit alone stands alone.
-pub fn spans<T: Scalar>(
+/// The whole blocks of particles from `start` on whose pairs fit the weights together; a block that does not fit
+/// alone stands alone.
+pub fn span<T: Scalar>(
     context: &Context<'_, T>,
     records: &[Record],
     significant: &[u64],
-) -> Vec<std::ops::Range<usize>> {
+    start: usize,
+) -> std::ops::Range<usize> {
     let words = context.shape.words();
     let count = |p: usize| -> usize {
         if !records[p].is_used() {
@@ -133,23 +134,16 @@ pub fn spans<T: Scalar>(
         }
         significant[p * words..][..words].iter().map(|w| w.count_ones() as usize).sum()
     };
-    let mut spans: Vec<std::ops::Range<usize>> = Vec::new();
-    let mut held = 0;
-    for start in (0..records.len()).step_by(context.block_particles) {
-        let end = (start + context.block_particles).min(records.len());
-        let more: usize = (start..end).map(count).sum();
-        match spans.last_mut() {
-            Some(last) if held + more <= context.shape.blocks => {
-                last.end = end;
-                held += more;
-            }
-            _ => {
-                spans.push(start..end);
-                held = more;
-            }
+    let (mut end, mut held) = (start, 0);
+    while end < records.len() {
+        let next = (end + context.block_particles).min(records.len());
+        held += (end..next).map(count).sum::<usize>();
+        if end > start && held > context.shape.blocks {
+            break;
         }
+        end = next;
     }
-    spans
+    start..end
 }
 
 /// All pairs of a batch of local searches, sorted by pose, then particle, then translation. Returns their number.

@@ -2,42 +2,46 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+
+use rayon::iter::IndexedParallelIterator;
+use rayon::iter::IntoParallelRefMutIterator;
+use rayon::iter::ParallelIterator;
 
 use crate::error::Error;
 use crate::error::Result;
 
-/// Calls `work(worker, i)` for every `i < count`, each once, on as many threads as there are workers.
-/// What a call computes must not depend on which worker it gets. Of several errors the one with the smallest
-/// `i` is returned.
-pub fn each<W: Send>(workers: &mut [W], count: usize, work: impl Fn(&mut W, usize) -> Result<()> + Sync) -> Result<()> {
+/// Calls `work(worker, item)` for every item, each once, on as many threads of the present pool as there are workers.
+/// Items are handed out one by one, so that they may borrow what they change; nothing is allocated.
+/// What a call computes must not depend on which worker it gets. Of several errors the one of the earliest item is
+/// returned.
+pub fn each<W: Send, I: Iterator<Item: Send> + Send>(
+    workers: &mut [W],
+    mut items: I,
+    work: impl Fn(&mut W, I::Item) -> Result<()> + Sync,
+) -> Result<()> {
     if let [worker] = workers {
-        return (0..count).try_for_each(|i| work(worker, i));
+        return items.try_for_each(|item| work(worker, item));
     }
-    let next = AtomicUsize::new(0);
+    let items = Mutex::new(items.enumerate());
+    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
     let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+    let has_failed = AtomicBool::new(false);
     let pull = |worker: &mut W| {
-        loop {
-            let i = next.fetch_add(1, Relaxed);
-            if i >= count {
-                return;
-            }
-            if let Err(error) = work(worker, i) {
+        while !has_failed.load(Relaxed)
+            && let Some((i, item)) = next()
+        {
+            if let Err(error) = work(worker, item) {
+                has_failed.store(true, Relaxed);
                 let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
                 if first.as_ref().is_none_or(|(at, _)| i < *at) {
                     *first = Some((i, error));
                 }
-                next.store(count, Relaxed);
-                return;
             }
         }
     };
-    std::thread::scope(|scope| {
-        for worker in workers {
-            scope.spawn(|| pull(worker));
-        }
-    });
+    workers.par_iter_mut().with_max_len(1).for_each(pull);
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some((_, error)) => Err(error),
         None => Ok(()),
@@ -52,7 +56,7 @@ mod tests {
     fn every_item_is_done_once() {
         for threads in [1, 2, 5] {
             let mut workers = vec![Vec::new(); threads];
-            each(&mut workers, 100, |seen, i| {
+            each(&mut workers, 0..100, |seen, i| {
                 seen.push(i);
                 Ok(())
             })
@@ -66,7 +70,7 @@ mod tests {
     #[test]
     fn an_error_stops_the_work() {
         let mut workers = vec![(); 3];
-        let error = each(&mut workers, 50, |_, i| if i == 7 { Err(Error::internal("seven")) } else { Ok(()) });
+        let error = each(&mut workers, 0..50, |_, i| if i == 7 { Err(Error::internal("seven")) } else { Ok(()) });
         assert_eq!(error.unwrap_err().problem, "seven");
     }
 }

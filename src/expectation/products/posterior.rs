@@ -60,7 +60,7 @@ pub fn convert<T: Scalar>(context: &Context<'_, T>, p: usize, record: &mut Recor
 }
 
 /// Shows the particle's weights to the selector.
-pub fn show<T: Scalar>(context: &Context<'_, T>, p: usize, selector: &mut Selector, blocks: &Blocks<'_, T::Cell>) {
+pub fn show<T: Scalar>(context: &Context<'_, T>, p: usize, selector: &mut Selector<'_>, blocks: &Blocks<'_, T::Cell>) {
     let children = context.shape.children();
     for block in blocks.range(p) {
         selector.show(&gather::<_, BLOCK>(&blocks.values(block)[..children], T::default()));

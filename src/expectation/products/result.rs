@@ -5,10 +5,12 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use num_complex::Complex;
+use rayon::prelude::*;
 
+use crate::arena;
 use crate::dataset::Assignment;
 use crate::error::Result;
+use crate::expectation::SumVoxel;
 use crate::expectation::Sums;
 use crate::expectation::group::Group;
 use crate::expectation::reference::WELL_RESOLVED;
@@ -47,6 +49,8 @@ pub struct Totals {
     most_significant: usize,
 }
 
+/// Voxels turned from integers into numbers at a time.
+const PIECE: usize = 1 << 16;
 /// Units of the residuals' integers.
 const RESIDUAL_UNITS: f64 = (1_u64 << 32) as f64;
 
@@ -59,7 +63,7 @@ impl Totals {
             residuals: groups.iter().map(shells).collect(),
             ctf2: groups.iter().map(shells).collect(),
             directions: vec![vec![0; task.orientations.direction_count()]; task.model.classes.len()],
-            origin_terms: Vec::new(),
+            origin_terms: Vec::with_capacity(task.particles.len() * task.model.classes.len()),
             set_aside: Vec::new(),
             most_significant: 0,
         }
@@ -169,7 +173,7 @@ impl Totals {
         }
     }
 
-    /// Everything summed up.
+    /// Everything summed up. The first copy of each class's integers becomes its volume, in place.
     pub fn finish(
         mut self,
         task: &Task<'_>,
@@ -180,32 +184,22 @@ impl Totals {
         scale: [f64; 2],
         reference_power: Vec<Vec<f64>>,
     ) -> Result<Outcome> {
-        let mut sums = Sums::zeros(task, geometry);
-        let mut volumes: Vec<&mut [Voxel]> =
+        let mut sums = Sums::zeros(task);
+        let mut copies_of: Vec<&mut [Voxel]> =
             volumes.into_iter().map(|v| v.into_inner().unwrap_or_else(PoisonError::into_inner)).collect();
-        for (class, copies) in sums.classes.iter_mut().zip(volumes.chunks_exact_mut(copies)) {
-            for i in 0..class.data.len() {
-                let mut voxel = [0_i64; 3];
-                for copy in copies.iter() {
-                    for (sum, part) in voxel.iter_mut().zip(copy[i]) {
-                        *sum = sum.wrapping_add(part);
-                    }
-                }
-                class.data[i] = Complex::new(voxel[0] as f64 / scale[0], voxel[1] as f64 / scale[0]);
-                class.weight[i] = voxel[2] as f64 / scale[1];
-            }
-        }
-        for (class, directions) in sums.classes.iter_mut().zip(&self.directions) {
-            for (sum, units) in class.directions.iter_mut().zip(directions) {
+        let mut volumes: Vec<&mut [SumVoxel]> =
+            copies_of.chunks_exact_mut(copies).map(|of_class| numbers(of_class, scale)).collect();
+        for (of_class, directions) in sums.directions.iter_mut().zip(&self.directions) {
+            for (sum, units) in of_class.iter_mut().zip(directions) {
                 *sum = *units as f64 / MASS_UNITS;
             }
         }
         // In canonical order, whatever the optics groups and batches were.
-        self.origin_terms.sort_by_key(|(position, class, _)| (*position, *class));
+        self.origin_terms.sort_unstable_by_key(|(position, class, _)| (*position, *class));
         let origin = geometry.rows.index(0, 0, 0).expect("the origin is stored");
         for (_, class, [data, weight]) in &self.origin_terms {
-            sums.classes[*class].data[origin].re += data;
-            sums.classes[*class].weight[origin] += weight;
+            volumes[*class][origin][0] += data;
+            volumes[*class][origin][2] += weight;
         }
         for (position, part) in self.parts.iter().enumerate().filter(|(_, p)| p.used) {
             let record = &task.dataset.particles[task.particles[position] as usize];
@@ -240,4 +234,22 @@ impl Totals {
             set_aside: self.set_aside,
         })
     }
+}
+
+/// Adds the copies of a class's integers to the first, which becomes numbers in units of 1.
+fn numbers<'v>(copies: &'v mut [&mut [Voxel]], scale: [f64; 2]) -> &'v mut [SumVoxel] {
+    let (first, others) = copies.split_first_mut().expect("one copy at least");
+    let others: Vec<&[Voxel]> = others.iter().map(|v| &**v).collect();
+    first.par_chunks_mut(PIECE).enumerate().for_each(|(piece, voxels)| {
+        for (i, voxel) in voxels.iter_mut().enumerate() {
+            for other in &others {
+                for (sum, part) in voxel.iter_mut().zip(other[piece * PIECE + i]) {
+                    *sum = sum.wrapping_add(part);
+                }
+            }
+            let [re, im, weight] = voxel.map(|v| v as f64);
+            *voxel = [re / scale[0], im / scale[0], weight / scale[1]].map(|v| v.to_bits() as i64);
+        }
+    });
+    arena::recast(first)
 }

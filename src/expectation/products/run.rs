@@ -1,18 +1,17 @@
 //! One batch: images, the coarse search, the columns that are kept, and then the fine pass.
 
-use std::sync::Mutex;
 use std::sync::atomic::AtomicI64;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::scalar::Scalar;
 
+use super::ahead::Batch;
 use super::batch::Context;
 use super::batch::Record;
 use super::batch::Worker;
 use super::batch::scalar;
 use super::coarse;
-use super::engine::ReadImages;
 use super::fine;
 use super::load;
 use super::load::Limits;
@@ -28,7 +27,7 @@ use super::sweeps;
 /// All phases of one batch.
 pub fn run_batch<T: Scalar>(
     context: &Context<'_, T>,
-    read: &ReadImages<'_>,
+    images: Batch<'_>,
     limits: Limits,
     volumes: &Volumes<'_, '_>,
     members: &[(usize, u32)],
@@ -42,34 +41,25 @@ pub fn run_batch<T: Scalar>(
     let (row, real) = (shape.row::<T>(), shape.real_row::<T>());
     let offsets = shape.translations * (1 + shape.steps);
     // 1: images.
-    {
-        let places: Vec<Mutex<(&mut Record, ParticleRows<'_, T>)>> = records
-            .iter_mut()
-            .zip(buffers.masked.chunks_exact_mut(row))
-            .zip(buffers.unmasked.chunks_exact_mut(row))
-            .zip(buffers.power.chunks_exact_mut(real))
-            .zip(buffers.weight.chunks_exact_mut(real))
-            .zip(buffers.log_offsets.chunks_exact_mut(offsets))
-            .map(|(((((record, masked), unmasked), power), weight), log_offsets)| {
-                Mutex::new((record, ParticleRows { masked, unmasked, power, weight, log_offsets }))
-            })
-            .collect();
-        parallel::each(workers, members.len(), |worker, p| {
-            let (position, index) = members[p];
-            let mut place = places[p].lock().map_err(|_| Error::internal("a worker died"))?;
-            let (record, rows) = &mut *place;
-            record.start(index, position, shape);
-            read(index, &mut worker.pixels)?;
-            let rows = ParticleRows {
-                masked: &mut *rows.masked,
-                unmasked: &mut *rows.unmasked,
-                power: &mut *rows.power,
-                weight: &mut *rows.weight,
-                log_offsets: &mut *rows.log_offsets,
-            };
-            load::load(context, limits, record, worker, rows)
-        })?;
-    }
+    let rows = buffers
+        .masked
+        .chunks_exact_mut(row)
+        .zip(buffers.unmasked.chunks_exact_mut(row))
+        .zip(buffers.power.chunks_exact_mut(real))
+        .zip(buffers.weight.chunks_exact_mut(real))
+        .zip(buffers.log_offsets.chunks_exact_mut(offsets))
+        .map(|((((masked, unmasked), power), weight), log_offsets)| ParticleRows {
+            masked,
+            unmasked,
+            power,
+            weight,
+            log_offsets,
+        });
+    let particles = members.iter().zip(records.iter_mut()).zip(rows).enumerate();
+    parallel::each(workers, particles, |worker, (p, ((&(position, index), record), rows))| {
+        record.start(index, position, shape);
+        load::load(context, limits, images, p, record, worker, rows)
+    })?;
     // 2: coarse samples.
     if shape.local {
         search_local(context, records, workers, buffers)?;
@@ -78,7 +68,10 @@ pub fn run_batch<T: Scalar>(
     }
     // 3: columns and pairs.
     keep_columns(context, records, workers, buffers)?;
-    for span in pairs::spans(context, records, buffers.significant) {
+    let mut start = 0;
+    while start < records.len() {
+        let span = pairs::span(context, records, buffers.significant, start);
+        start = span.end;
         sweeps::fine_pass(context, records, span, workers, buffers, volumes, resolved, mass)?;
     }
     sweeps::merge(context, records, workers);
@@ -100,29 +93,17 @@ fn search_everywhere<T: Scalar>(
     let directions = shape.directions;
     for start in (0..records.len()).step_by(shape.searched) {
         let searched = start..(start + shape.searched).min(records.len());
-        let count = searched.len();
-        {
-            let columns = buffers.search.columns.chunks_exact_mut(shape.translations * shape.coarse_row::<T>());
-            let powers = buffers.search.power.chunks_exact_mut(shape.coarse_real_row::<T>());
-            let places: Vec<_> = columns.zip(powers).take(count).map(Mutex::new).collect();
-            parallel::each(workers, count, |_, q| {
-                let mut place = places[q].lock().map_err(|_| Error::internal("a worker died"))?;
-                let p = start + q;
-                let (columns, power) = &mut *place;
-                coarse::shift_images(
-                    context,
-                    &buffers.masked[p * row..][..row],
-                    &buffers.power[p * real..][..real],
-                    columns,
-                    power,
-                );
-                Ok(())
-            })?;
-        }
+        let columns = buffers.search.columns.chunks_exact_mut(shape.translations * shape.coarse_row::<T>());
+        let powers = buffers.search.power.chunks_exact_mut(shape.coarse_real_row::<T>());
+        parallel::each(workers, searched.clone().zip(columns).zip(powers), |_, ((p, columns), coarse_power)| {
+            let (masked, power) = (&buffers.masked[p * row..][..row], &buffers.power[p * real..][..real]);
+            coarse::shift_images(context, masked, power, columns, coarse_power);
+            Ok(())
+        })?;
         let shared: &[Record] = &records[searched.clone()];
         let search = &buffers.search;
         let view = shape::SearchView { columns: search.columns, power: search.power, energies: search.energies };
-        parallel::each(workers, shape.panels(), |worker, number| {
+        parallel::each(workers, 0..shape.panels(), |worker, number| {
             let (class, panel) = (number / panels_per_class, number % panels_per_class);
             let first = panel * PANEL;
             let len = PANEL.min(per_class - first);
@@ -139,14 +120,8 @@ fn search_everywhere<T: Scalar>(
         })?;
         let samples = shape.samples();
         let energies = buffers.search.energies;
-        let places: Vec<_> = records[searched]
-            .iter_mut()
-            .zip(buffers.significant[start * words..].chunks_exact_mut(words))
-            .map(Mutex::new)
-            .collect();
-        parallel::each(workers, count, |worker, q| {
-            let mut place = places[q].lock().map_err(|_| Error::internal("a worker died"))?;
-            let (record, bits) = &mut *place;
+        let found = records[searched].iter_mut().zip(buffers.significant[start * words..].chunks_exact_mut(words));
+        parallel::each(workers, found.enumerate(), |worker, (q, (record, bits))| {
             coarse::significant(context, worker, record, &energies[q * samples..][..samples], bits, per_class);
             Ok(())
         })?;
@@ -164,19 +139,11 @@ fn search_local<T: Scalar>(
     let shape = &context.shape;
     let (row, real, words) = (shape.row::<T>(), shape.real_row::<T>(), shape.words());
     let offsets = shape.translations * (1 + shape.steps);
-    let (coarse_row, coarse_real) = (shape.coarse_row::<T>(), shape.coarse_real_row::<T>());
-    let count = records.len();
     let per_list = shape.poses / shape.classes;
     let grid = context.orientations();
     let lists = buffers.poses.chunks_exact_mut(shape.poses).zip(buffers.log_poses.chunks_exact_mut(shape.poses));
-    let places: Vec<_> =
-        records.iter_mut().zip(lists).zip(buffers.significant.chunks_exact_mut(words)).map(Mutex::new).collect();
-    let columns = buffers.search.columns.chunks_exact_mut(shape.translations * coarse_row);
-    let spaces: Vec<_> = columns.zip(buffers.search.power.chunks_exact_mut(coarse_real)).map(Mutex::new).collect();
-    let energies = buffers.search.energies;
-    parallel::each(workers, count, |worker, p| {
-        let mut place = places[p].lock().map_err(|_| Error::internal("a worker died"))?;
-        let ((record, (poses, log_priors)), bits) = &mut *place;
+    let particles = records.iter_mut().zip(lists).zip(buffers.significant.chunks_exact_mut(words)).enumerate();
+    parallel::each(workers, particles, |worker, (p, ((record, (poses, log_priors)), bits))| {
         bits.fill(0);
         if !record.is_used() {
             return Ok(());
@@ -195,21 +162,10 @@ fn search_local<T: Scalar>(
             }
         }
         worker.near = near;
-        let number = worker.number;
-        let mut space = spaces[number].lock().map_err(|_| Error::internal("a worker died"))?;
-        {
-            let (columns, power) = &mut *space;
-            coarse::shift_images(
-                context,
-                &buffers.masked[p * row..][..row],
-                &buffers.power[p * real..][..real],
-                columns,
-                power,
-            );
-        }
-        let (columns, power) = &*space;
-        let own =
-            shape::SearchView { columns, power, energies: &energies[number * shape.samples()..][..shape.samples()] };
+        let search = std::mem::take(&mut worker.lane.search);
+        let (masked, power) = (&buffers.masked[p * row..][..row], &buffers.power[p * real..][..real]);
+        coarse::shift_images(context, masked, power, search.columns, search.power);
+        let own = shape::SearchView { columns: search.columns, power: search.power, energies: search.energies };
         let listed = record.listed / shape.classes;
         let mut number = 0;
         for class in 0..shape.classes {
@@ -222,7 +178,7 @@ fn search_local<T: Scalar>(
                     &panel,
                     &own,
                     0,
-                    std::slice::from_ref(&**record),
+                    std::slice::from_ref(&*record),
                     &buffers.log_offsets[p * offsets..],
                 )?;
                 number += 1;
@@ -230,9 +186,13 @@ fn search_local<T: Scalar>(
         }
         let used = number * PANEL * shape.translations;
         coarse::significant(context, worker, record, &own.energies[..used], bits, listed);
+        worker.lane.search = search;
         Ok(())
     })
 }
+
+/// Marks a pair that would like a slot.
+const WANTED: u32 = u32::MAX - 1;
 
 /// Gives kept columns to the (particle, translation) pairs that have significant samples, as far as they go.
 fn keep_columns<T: Scalar>(
@@ -243,29 +203,30 @@ fn keep_columns<T: Scalar>(
 ) -> Result<()> {
     let shape = &context.shape;
     let (row, words) = (shape.row::<T>(), shape.words());
-    let slots = &mut buffers.slots[..records.len() * shape.translations];
-    slots.fill(u32::MAX);
-    let mut owners = Vec::with_capacity(shape.columns);
-    for (p, record) in records.iter().enumerate().filter(|(_, r)| r.is_used()) {
+    let mut count = 0;
+    let slots = buffers.slots.chunks_exact_mut(shape.translations);
+    for ((p, record), slots) in records.iter().enumerate().zip(slots) {
+        slots.fill(u32::MAX);
+        if !record.is_used() {
+            continue;
+        }
         let poses = if shape.local { record.listed } else { shape.poses };
         let map = &buffers.significant[p * words..][..words];
-        let mut wanted = vec![false; shape.translations];
-        pairs::translations_of(map, poses, shape.translations, &mut wanted);
-        for (t, _) in wanted.iter().enumerate().filter(|(_, w)| **w) {
-            if owners.len() < shape.columns {
-                slots[p * shape.translations + t] = owners.len() as u32;
-                owners.push((p, t));
+        pairs::translations_of(map, poses, shape.translations, |t| slots[t] = WANTED);
+        for (t, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| **slot == WANTED) {
+            *slot = u32::MAX;
+            if count < shape.columns {
+                buffers.owners[count] = [p as u32, t as u32];
+                *slot = count as u32;
+                count += 1;
             }
         }
     }
     let makers = [&*buffers.masked, &*buffers.unmasked].map(|images| fine::Columns { images, kept: &[], slots: &[] });
-    let pair = buffers.masked_columns.chunks_exact_mut(row).zip(buffers.unmasked_columns.chunks_exact_mut(row));
-    let places: Vec<_> = pair.map(Mutex::new).collect();
-    parallel::each(workers, owners.len(), |_, slot| {
-        let mut place = places[slot].lock().map_err(|_| Error::internal("a worker died"))?;
-        let (p, t) = owners[slot];
-        makers[0].make(context, p, t, place.0);
-        makers[1].make(context, p, t, place.1);
+    let columns = buffers.masked_columns.chunks_exact_mut(row).zip(buffers.unmasked_columns.chunks_exact_mut(row));
+    parallel::each(workers, buffers.owners[..count].iter().zip(columns), |_, ([p, t], (masked, unmasked))| {
+        makers[0].make(context, *p as usize, *t as usize, masked);
+        makers[1].make(context, *p as usize, *t as usize, unmasked);
         Ok(())
     })
 }

@@ -6,9 +6,15 @@ use num_complex::Complex;
 
 use crate::arena::Frame;
 use crate::error::Result;
+use crate::expectation::SumVoxel;
 use crate::expectation::scalar::Scalar;
+use crate::formats::mrc;
+use crate::imaging::Geometry;
+use crate::imaging::padded;
 use crate::product::{self, Voxel};
+use crate::weights::BINS;
 use crate::weights::BLOCK;
+use crate::weights::Selector;
 
 /// Columns that one product takes at a time.
 pub const TILE: usize = 24;
@@ -33,7 +39,7 @@ pub struct Shape {
     /// Orientations a particle is compared with (over all classes), at most.
     pub poses: usize,
     pub directions: usize,
-    /// Particles of one coarse search.
+    /// Particles of one coarse search; none where each is searched alone.
     pub searched: usize,
     /// Blocks of fine weights.
     pub blocks: usize,
@@ -41,6 +47,10 @@ pub struct Shape {
     pub columns: usize,
     /// Local searches: every particle has its own list of poses.
     pub local: bool,
+    /// Images read for a particle: one, or two with another for the reconstruction.
+    pub images: usize,
+    /// Bytes of an image as it is read.
+    pub image_bytes: usize,
 }
 
 impl Shape {
@@ -83,24 +93,37 @@ impl Shape {
     }
 }
 
-/// Volumes of one iteration.
-pub struct Volumes<'f, T> {
-    /// One oversampled transform a class.
-    pub references: Vec<&'f mut [Complex<T>]>,
-    /// Integer sums: `copies` per class, so that threads need not wait for each other.
-    pub sums: Vec<&'f mut [Voxel]>,
+/// Allocates the sums of one half, one volume a class, for whom the step's results outlive it.
+pub fn sums<'f>(frame: &mut Frame<'f>, classes: usize, voxels: usize) -> Result<Vec<&'f mut [SumVoxel]>> {
+    (0..classes).map(|_| frame.zeroed("sums", voxels)).collect()
 }
 
-/// Allocates the volumes: `voxels` stored voxels each.
-pub fn volumes<'f, T: Scalar>(
+/// Allocates the oversampled transforms, one a class.
+pub fn references<'f, T: Scalar>(
     frame: &mut Frame<'f>,
     classes: usize,
-    copies: usize,
     voxels: usize,
-) -> Result<Volumes<'f, T>> {
-    let references = (0..classes).map(|_| frame.alloc("reference", voxels)).collect::<Result<_>>()?;
-    let sums = (0..classes * copies).map(|_| frame.zeroed("sums", voxels)).collect::<Result<_>>()?;
-    Ok(Volumes { references, sums })
+) -> Result<Vec<&'f mut [Complex<T>]>> {
+    (0..classes).map(|_| frame.alloc("reference", voxels)).collect()
+}
+
+/// Further copies of the integer sums, so that threads need not wait for each other: by class.
+pub type SumCopies<'f> = Vec<Vec<&'f mut [Voxel]>>;
+
+/// Allocates them: with `copies` in all, one less a class. After the references are built, so that the memory of
+/// that serves again.
+pub fn sum_copies<'f>(frame: &mut Frame<'f>, classes: usize, copies: usize, voxels: usize) -> Result<SumCopies<'f>> {
+    let mut of_class = || (1..copies).map(|_| frame.zeroed("copy of sums", voxels)).collect::<Result<_>>();
+    (0..classes).map(|_| of_class()).collect()
+}
+
+/// Allocates what the building of one reference needs.
+pub fn projector_work<'f, T: Scalar>(
+    frame: &mut Frame<'f>,
+    geometry: &Geometry,
+    threads: usize,
+) -> Result<&'f mut [Complex<T>]> {
+    frame.alloc("projector work", padded::work_len(geometry, threads))
 }
 
 /// Tables of one optics group.
@@ -125,6 +148,20 @@ pub fn tables<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Tab
         step_phases: frame.zeroed("step phases", shape.steps * shape.row::<T>())?,
         log_directions: frame.alloc("direction priors", shape.classes * shape.directions)?,
         mass: frame.zeroed("direction mass", shape.classes * shape.directions)?,
+    })
+}
+
+/// Buffers of the reader of images: two batches, and what one request brings.
+pub struct ImageBuffers<'f> {
+    pub images: [&'f mut [u8]; 2],
+    pub request: &'f mut [u8],
+}
+
+pub fn image_buffers<'f>(frame: &mut Frame<'f>, shape: &Shape) -> Result<ImageBuffers<'f>> {
+    let batch = shape.particles * shape.images * shape.image_bytes;
+    Ok(ImageBuffers {
+        images: [frame.alloc("images of a batch", batch)?, frame.alloc("images of the next batch", batch)?],
+        request: frame.alloc("images of a request", mrc::REQUEST_BYTES.min(batch).max(shape.image_bytes))?,
     })
 }
 
@@ -156,6 +193,8 @@ pub struct Buffers<'f, T: Scalar> {
     pub runs: &'f mut [u32],
     /// Slot of (particle, translation) among the kept columns; `u32::MAX` without.
     pub slots: &'f mut [u32],
+    /// Particle and translation of each kept column.
+    pub owners: &'f mut [[u32; 2]],
     pub masked_columns: &'f mut [T],
     pub unmasked_columns: &'f mut [T],
     /// The blocks of 32: starts, subscripts, values.
@@ -164,6 +203,8 @@ pub struct Buffers<'f, T: Scalar> {
     pub values: &'f [T::Cell],
     /// Block of each pair.
     pub block_of: &'f mut [u32],
+    /// Per particle: finds the threshold of its fine weights.
+    pub selectors: Vec<Selector<'f>>,
 }
 
 pub fn buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Buffers<'f, T>> {
@@ -178,17 +219,19 @@ pub fn buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Bu
         log_offsets: frame.alloc("offset priors", p * shape.translations * (1 + shape.steps))?,
         poses: frame.alloc("listed poses", listed)?,
         log_poses: frame.alloc("listed priors", listed)?,
-        search: search_buffers(frame, shape)?,
+        search: search_buffers(frame, shape, shape.searched)?,
         significant: frame.zeroed("significant samples", p * shape.words())?,
         pairs: frame.alloc("pairs", pairs)?,
         runs: frame.alloc("runs", shape.blocks + 1)?,
         slots: frame.alloc("column slots", p * shape.translations)?,
+        owners: frame.alloc("column owners", shape.columns)?,
         masked_columns: frame.zeroed("masked columns", shape.columns * shape.row::<T>())?,
         unmasked_columns: frame.zeroed("unmasked columns", shape.columns * shape.row::<T>())?,
         starts: frame.alloc("weight starts", p + 1)?,
         subscripts: frame.alloc("weight subscripts", shape.blocks)?,
         values: frame.zeroed("weights", shape.blocks * BLOCK)?,
         block_of: frame.alloc("weight places", shape.blocks)?,
+        selectors: frame.alloc("selections", p * BINS)?.chunks_exact_mut(BINS).map(Selector::new).collect(),
     })
 }
 
@@ -208,8 +251,14 @@ pub struct SearchBuffers<'f, T: Scalar> {
     pub energies: &'f [T::Cell],
 }
 
-fn search_buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<SearchBuffers<'f, T>> {
-    let q = shape.searched;
+impl<T: Scalar> Default for SearchBuffers<'_, T> {
+    fn default() -> Self {
+        Self { columns: &mut [], power: &mut [], energies: &[] }
+    }
+}
+
+/// For `q` particles.
+fn search_buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape, q: usize) -> Result<SearchBuffers<'f, T>> {
     Ok(SearchBuffers {
         columns: frame.zeroed("coarse columns", q * shape.translations * shape.coarse_row::<T>())?,
         power: frame.zeroed("coarse CTF power", q * shape.coarse_real_row::<T>())?,
@@ -218,7 +267,10 @@ fn search_buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result
 }
 
 /// What one thread works with.
-pub struct Lane<'f, T> {
+pub struct Lane<'f, T: Scalar> {
+    /// Local searches: a thread does a particle alone.
+    pub search: SearchBuffers<'f, T>,
+    pub selector: Selector<'f>,
     /// Slices of a panel, or the children of one orientation times the phases of the translation children.
     pub rows: &'f mut [T],
     /// Slices of the children.
@@ -252,6 +304,8 @@ pub fn lane<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Lane<
     let (row, real) = (shape.row::<T>(), shape.real_row::<T>());
     let (coarse_row, coarse_real) = (shape.coarse_row::<T>(), shape.coarse_real_row::<T>());
     Ok(Lane {
+        search: search_buffers(frame, shape, usize::from(shape.local))?,
+        selector: Selector::new(frame.alloc("selection", BINS)?),
         rows: frame.alloc("rows", (PANEL * coarse_row).max(shape.children() * row))?,
         slices: frame.alloc("child slices", shape.turns * row)?,
         squares: frame.zeroed("squares", (PANEL * coarse_real).max(shape.turns * real))?,

@@ -1,9 +1,7 @@
 //! The fine pass of a batch, in as many sweeps as the memory of the weights asks for.
 
-use std::sync::Mutex;
 use std::sync::atomic::AtomicI64;
 
-use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::Comparison;
@@ -45,7 +43,7 @@ pub fn fine_pass<T: Scalar>(
     let priors = fine::Priors { log_offsets: buffers.log_offsets, log_poses: buffers.log_poses };
     let poses: &[u32] = buffers.poses;
     let mut blocks = Blocks::new(&mut buffers.starts[..all_records.len() + 1], buffers.subscripts, buffers.values);
-    let mut selectors: Vec<Option<crate::weights::Selector>> = span.clone().map(|_| None).collect();
+    let selectors = &mut buffers.selectors[span.clone()];
     let mut chunk = Chunk { range: 0..0, runs: 0, ready: false };
     let delta = context.task.comparison == Comparison::CrossCorrelation;
 
@@ -72,7 +70,7 @@ pub fn fine_pass<T: Scalar>(
                 chunk.runs = pairs::runs(pairs, buffers.runs);
                 pairs::assign(context, pairs, &mut blocks, buffers.block_of)?;
                 let (runs, block_of) = (&*buffers.runs, &*buffers.block_of);
-                parallel::each(workers, chunk.runs, |worker, run| {
+                parallel::each(workers, 0..chunk.runs, |worker, run| {
                     let range = runs[run] as usize..runs[run + 1] as usize;
                     let places = &block_of[range.clone()];
                     fine::compare_run(
@@ -100,12 +98,9 @@ pub fn fine_pass<T: Scalar>(
                     posterior::find_least(context, p, record, &blocks)
                 })?,
                 Sweep::Select => {
-                    let places: Vec<_> = selectors.iter_mut().map(Mutex::new).collect();
-                    parallel::each(workers, span.len(), |_, at| {
-                        let mut selector = places[at].lock().map_err(|_| Error::internal("a worker died"))?;
-                        if let Some(selector) = selector.as_mut() {
-                            posterior::show(context, span.start + at, selector, &blocks);
-                        }
+                    let open = span.clone().zip(selectors.iter_mut()).filter(|(_, selector)| selector.is_open());
+                    parallel::each(workers, open, |_, (p, selector)| {
+                        posterior::show(context, p, selector, &blocks);
                         Ok(())
                     })?;
                 }
@@ -115,7 +110,7 @@ pub fn fine_pass<T: Scalar>(
                     })?;
                     let pairs = &buffers.pairs[chunk.range.clone()];
                     let (runs, block_of) = (&*buffers.runs, &*buffers.block_of);
-                    parallel::each(workers, chunk.runs, |worker, run| {
+                    parallel::each(workers, 0..chunk.runs, |worker, run| {
                         let range = runs[run] as usize..runs[run + 1] as usize;
                         let places = &block_of[range.clone()];
                         maximise::accumulate_run(context, worker, &pairs[range], places, &blocks, &inputs, volumes);
@@ -136,24 +131,22 @@ pub fn fine_pass<T: Scalar>(
                         posterior::convert(context, p, record, &blocks)
                     })?;
                 }
-                for (record, selector) in
-                    all_records[span.clone()].iter_mut().zip(&mut selectors).filter(|(r, _)| r.is_used())
-                {
-                    let mut fresh = crate::weights::Selector::new();
-                    fresh.start(if delta { 1.0 } else { context.task.options.adaptive_fraction }, None, T::DIGITS);
-                    *selector = Some(fresh);
+                let fraction = if delta { 1.0 } else { context.task.options.adaptive_fraction };
+                let both = all_records[span.clone()].iter_mut().zip(selectors.iter_mut());
+                for (record, selector) in both.filter(|(record, _)| record.is_used()) {
+                    selector.start(fraction, None, T::DIGITS);
                     record.total = 0.0;
                 }
                 sweep = Sweep::Select;
             }
             Sweep::Select => {
                 let mut open = false;
-                for (record, place) in all_records[span.clone()].iter_mut().zip(&mut selectors) {
-                    if let Some(selection) = place.as_mut().and_then(crate::weights::Selector::finish_pass) {
+                let both = all_records[span.clone()].iter_mut().zip(selectors.iter_mut());
+                for (record, selector) in both.filter(|(_, selector)| selector.is_open()) {
+                    if let Some(selection) = selector.finish_pass() {
                         (record.threshold, record.total) = (selection.threshold, selection.total);
-                        *place = None;
                     }
-                    open |= place.is_some();
+                    open |= selector.is_open();
                 }
                 if !open {
                     sweep = Sweep::Sums;
@@ -178,12 +171,9 @@ fn each_record<T: Scalar>(
     span: &std::ops::Range<usize>,
     work: impl Fn(&mut Worker<'_, T>, usize, &mut Record) + Sync,
 ) -> Result<()> {
-    let places: Vec<_> = records[span.clone()].iter_mut().map(Mutex::new).collect();
-    parallel::each(workers, places.len(), |worker, at| {
-        let mut record = places[at].lock().map_err(|_| Error::internal("a worker died"))?;
-        if record.is_used() {
-            work(worker, span.start + at, &mut record);
-        }
+    let used = span.clone().zip(&mut records[span.clone()]).filter(|(_, record)| record.is_used());
+    parallel::each(workers, used, |worker, (p, record)| {
+        work(worker, p, record);
         Ok(())
     })
 }

@@ -7,7 +7,6 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::formats::mrc::header;
 use crate::formats::mrc::is_stack_name;
-use crate::formats::mrc::pixels::decode;
 
 /// Bytes read at once.
 const PIECE: usize = 4 << 20;
@@ -44,7 +43,7 @@ pub fn read_map(path: &Path) -> Result<Map> {
     for out in data.chunks_mut(PIECE / header.mode.bytes()) {
         let bytes = &mut bytes[..out.len() * header.mode.bytes()];
         file.read_exact_at(bytes, offset).map_err(|cause| Error::reading(path, &cause))?;
-        decode(bytes, header.mode, header.byte_order, out);
+        header.decode(bytes, out);
         offset += bytes.len() as u64;
     }
     Ok(Map { nx: header.nx, ny: header.ny, nz: header.nz, pixel_size_angstrom: header.pixel_size_angstrom, data })

@@ -3,11 +3,19 @@
 use half::f16;
 
 use crate::formats::mrc::ByteOrder;
+use crate::formats::mrc::Header;
 use crate::formats::mrc::Mode;
 use crate::fourier::Real;
 
+impl Header {
+    /// Converts the bytes of pixels in the file's type; as many as `out` takes.
+    pub fn decode<T: Real>(&self, bytes: &[u8], out: &mut [T]) {
+        decode(bytes, self.mode, self.byte_order, out);
+    }
+}
+
 /// Converts `bytes` (`out.len()` pixels) into `out`. Every mode is exact in f32.
-pub(super) fn decode<T: Real>(bytes: &[u8], mode: Mode, order: ByteOrder, out: &mut [T]) {
+fn decode<T: Real>(bytes: &[u8], mode: Mode, order: ByteOrder, out: &mut [T]) {
     debug_assert_eq!(bytes.len(), out.len() * mode.bytes());
     match (mode, order) {
         (Mode::Int8, _) => each(bytes, out, |[a]: [u8; 1]| f64::from(a as i8)),

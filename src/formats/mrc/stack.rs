@@ -11,11 +11,12 @@ use crate::error::Result;
 use crate::formats::mrc::Header;
 use crate::formats::mrc::Mode;
 use crate::formats::mrc::header;
-use crate::formats::mrc::pixels::decode;
 use crate::fourier::Real;
 
 /// Neighbouring images are read together up to so many bytes (one image may have more).
-const REQUEST_BYTES: usize = 4 << 20;
+pub const REQUEST_BYTES: usize = 4 << 20;
+/// Unwanted images between wanted ones are read along up to so many bytes: cheaper than another request.
+const GAP_BYTES: usize = 64 << 10;
 
 /// An open stack. Nothing of it stays in memory; it may be larger than that, and threads may share it.
 #[derive(Debug)]
@@ -40,13 +41,6 @@ pub struct ReadBuffer {
     bytes: Vec<u8>,
     /// (image in the stack, place in `out`), sorted.
     order: Vec<(u32, u32)>,
-}
-
-impl ReadBuffer {
-    /// Most bytes a buffer holds that reads up to `images` at once from stacks whose images have `image_bytes`.
-    pub fn most_bytes(images: usize, image_bytes: usize) -> usize {
-        image_bytes.max(REQUEST_BYTES.min(images * image_bytes)) + images * size_of::<(u32, u32)>()
-    }
 }
 
 impl Stack {
@@ -83,36 +77,49 @@ impl Stack {
     pub fn read_with<T: Real>(&self, indices: &[u32], out: &mut [T], buffer: &mut ReadBuffer) -> Result<()> {
         let (pixels, bytes) = (self.header.section_pixels(), self.header.section_bytes());
         assert_eq!(out.len(), indices.len() * pixels, "{} images of {pixels} pixels", indices.len());
-        if let Some(&absent) = indices.iter().find(|&&index| index as usize >= self.count) {
+        let ReadBuffer { bytes: request, order } = buffer;
+        order.clear();
+        order.extend(indices.iter().zip(0_u32..).map(|(&index, place)| (index, place)));
+        order.sort_unstable();
+        let [Some(first), Some(last)] = [order.first(), order.last()] else { return Ok(()) };
+        let all = (last.0 - first.0) as usize + 1;
+        let length = bytes * all.min((REQUEST_BYTES / bytes).max(1));
+        if request.len() < length {
+            request.resize(length, 0);
+        }
+        self.visit(order, request, |place, image| {
+            self.header.decode(image, &mut out[place as usize * pixels..][..pixels]);
+        })
+    }
+
+    /// Calls `take(place, bytes)` for every wanted (image, place), sorted by image; repeats allowed. Images that lie
+    /// near each other are read together as far as `request` reaches, which holds one image at least.
+    ///
+    /// # Errors
+    /// Those of [`Self::read`].
+    pub fn visit(&self, wanted: &[(u32, u32)], request: &mut [u8], mut take: impl FnMut(u32, &[u8])) -> Result<()> {
+        let bytes = self.header.section_bytes();
+        assert!(request.len() >= bytes, "a request of {} bytes for images of {bytes}", request.len());
+        debug_assert!(wanted.is_sorted());
+        if let Some(&(absent, _)) = wanted.iter().find(|(index, _)| *index as usize >= self.count) {
             return Err(Error::bad_data(
                 self.place(absent),
                 format!("there is no such image: the stack holds {}", self.count),
                 "Check that the stack belongs to this STAR file; images count from 1.",
             ));
         }
-        let ReadBuffer { bytes: file_bytes, order } = buffer;
-        order.clear();
-        order.extend(indices.iter().zip(0_u32..).map(|(&index, place)| (index, place)));
-        order.sort_unstable();
-
-        let at_once = (REQUEST_BYTES / bytes).max(1) as u32;
-        let mut rest = order.as_slice();
+        let (at_once, step) = ((request.len() / bytes) as u32, 1 + (GAP_BYTES / bytes) as u32);
+        let mut rest = wanted;
         while let Some(&(first, _)) = rest.first() {
             // The run of neighbours (a repeat is one as well) that starts here.
-            let is_run = |pair: &[(u32, u32)]| pair[1].0 - pair[0].0 <= 1 && pair[1].0 - first < at_once;
+            let is_run = |pair: &[(u32, u32)]| pair[1].0 - pair[0].0 <= step && pair[1].0 - first < at_once;
             let (run, after) = rest.split_at(1 + rest.windows(2).take_while(|pair| is_run(pair)).count());
             rest = after;
-            let length = (run[run.len() - 1].0 - first + 1) as usize * bytes;
-            if file_bytes.len() < length {
-                file_bytes.resize(length, 0);
-            }
+            let run_bytes = &mut request[..(run[run.len() - 1].0 - first + 1) as usize * bytes];
             let offset = self.header.data_offset() + u64::from(first) * bytes as u64;
-            self.file.read_exact_at(&mut file_bytes[..length], offset).map_err(|cause| self.failed(first, &cause))?;
+            self.file.read_exact_at(run_bytes, offset).map_err(|cause| self.failed(first, &cause))?;
             for &(index, place) in run {
-                let from = (index - first) as usize * bytes;
-                let to = place as usize * pixels;
-                let image = &file_bytes[from..from + bytes];
-                decode(image, self.mode, self.header.byte_order, &mut out[to..to + pixels]);
+                take(place, &run_bytes[(index - first) as usize * bytes..][..bytes]);
             }
         }
         Ok(())

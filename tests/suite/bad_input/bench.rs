@@ -73,6 +73,13 @@ impl Bench {
         Self { folder }
     }
 
+    /// Simulates `count` particles into `many/`.
+    pub fn simulate(&self, count: usize) {
+        let words = format!("simulate --map ref.mrc --count {count} --snr 0.5 --micrographs 3 --out many");
+        let made = program(self.folder.path()).args(words.split(' ')).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -195,9 +202,12 @@ impl Bench {
         found
     }
 
+    pub fn progress(&self) -> String {
+        fs::read_to_string(self.path("out/progress.jsonl")).unwrap_or_default()
+    }
+
     /// The progress file says that the job came to its end.
     pub fn is_finished(&self) -> bool {
-        let progress = fs::read_to_string(self.path("out/progress.jsonl")).unwrap_or_default();
-        progress.contains(r#""event":"finished""#)
+        self.progress().contains(r#""event":"finished""#)
     }
 }

@@ -5,6 +5,7 @@
 mod bench;
 mod cases;
 mod disk;
+mod late;
 mod sense;
 
 use std::process::Output;

@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use relion_rs::dataset::{Assignment, Dataset, Images, ReadOptions};
+use relion_rs::dataset::{Assignment, Dataset, ImageName, Images, ReadOptions};
 use relion_rs::error::Result;
-use relion_rs::expectation::{Comparison, Options, Outcome, Task, reference};
+use relion_rs::expectation::{Comparison, ImageSource, Options, Task};
 use relion_rs::formats::star::StarFile;
 use relion_rs::imaging::CtfOptions;
 use relion_rs::model::{ClassModel, GroupModel, HalfModel, PriorMode, SamplingState, Volume};
 use relion_rs::rotation::PointGroup;
 use relion_rs::sampling::{LocalPrior, Orientations, Search, Translations};
 
+use super::found::{Found, plain};
 use crate::support::golden;
 
 /// The settings of one variant of an item: RELION's command line, in our words.
@@ -197,9 +198,8 @@ impl Scene {
         Self { dataset, images, model, orientations, translations, group, options, particles }
     }
 
-    pub fn read(&self, particle: u32, out: &mut [f32]) -> Result<()> {
-        let image = self.dataset.particles[particle as usize].image.index as usize;
-        out.copy_from_slice(&self.images[image * out.len()..][..out.len()]);
+    pub fn read(&self, image: ImageName, out: &mut [f32]) -> Result<()> {
+        out.copy_from_slice(&self.images[image.index as usize * out.len()..][..out.len()]);
         Ok(())
     }
 
@@ -221,15 +221,36 @@ impl Scene {
             comparison: v.comparison,
             current_size: CURRENT_SIZE,
             coarse_size: v.coarse_size,
+            reconstruct_images: false,
+            usual_spread: [&[]; 2],
             only_class: None,
             iteration: 1,
         }
     }
 
-    pub fn run(&self, v: &Variant) -> Outcome {
+    pub fn run(&self, v: &Variant) -> Found {
         let local =
             v.sigma_angle_degrees.map(|s| LocalPrior::new(&self.orientations, &self.group, [s; 3], true).unwrap());
-        reference::expect(&self.task(v, local.as_ref()), &|p, out| self.read(p, out)).unwrap()
+        plain(&self.task(v, local.as_ref()), &|p, out| self.read(p, out))
+    }
+}
+
+/// Images of 32 x 32 pixels, as a file would hold them.
+impl ImageSource for Scene {
+    fn read(&self, wanted: &[ImageName], stride: usize, _: &mut [u8], out: &mut [u8]) -> Result<()> {
+        for (image, place) in wanted.iter().zip(out.chunks_exact_mut(stride)) {
+            let pixels = &self.images[image.index as usize * BOX * BOX..][..BOX * BOX];
+            for (pixel, bytes) in pixels.iter().zip(place.as_chunks_mut::<4>().0) {
+                *bytes = pixel.to_le_bytes();
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(&self, _: ImageName, place: &[u8], out: &mut [f32]) {
+        for (pixel, bytes) in out.iter_mut().zip(place.as_chunks::<4>().0) {
+            *pixel = f32::from_le_bytes(*bytes);
+        }
     }
 }
 

@@ -1,14 +1,17 @@
 //! The product engine against the plain step.
 
 use relion_rs::arena::Arena;
+use relion_rs::dataset::ImageName;
+use relion_rs::error::{Error, Result};
 use relion_rs::expectation::products::{self, Config};
-use relion_rs::expectation::{Outcome, Scalar};
+use relion_rs::expectation::{ImageSource, Scalar, Task};
 use relion_rs::fourier;
 use relion_rs::fourier::RealFft2;
 use relion_rs::imaging::mtf::Mtf;
 use relion_rs::product::Isa;
 use relion_rs::sampling::LocalPrior;
 
+use super::found::{Found, engine, plain};
 use super::golden::{self, Scene, Variant};
 
 pub const CONFIG: Config = Config {
@@ -20,6 +23,7 @@ pub const CONFIG: Config = Config {
     energy_bytes: 32 << 20,
     weight_bytes: 64 << 20,
     column_bytes: 16 << 20,
+    pixel_bytes: 4,
 };
 
 fn config() -> Config {
@@ -40,18 +44,12 @@ fn with_local<R>(scene: &Scene, v: &Variant, work: impl FnOnce(Option<&LocalPrio
     work(local.as_ref())
 }
 
-fn run<T: Scalar>(scene: &Scene, v: &Variant, config: &Config) -> Outcome {
-    with_local(scene, v, |local| {
-        let task = scene.task(v, local);
-        let mut arena = Arena::reserve(1 << 30).unwrap();
-        arena.run(|frame| products::expect::<T>(&task, &|p, out| scene.read(p, out), config, frame)).unwrap()
-    })
+fn run<T: Scalar>(scene: &Scene, v: &Variant, config: &Config) -> Found {
+    with_local(scene, v, |local| engine::<T>(&scene.task(v, local), scene, config))
 }
 
-fn reference(scene: &Scene, v: &Variant) -> Outcome {
-    with_local(scene, v, |local| {
-        relion_rs::expectation::reference::expect(&scene.task(v, local), &|p, out| scene.read(p, out)).unwrap()
-    })
+fn reference(scene: &Scene, v: &Variant) -> Found {
+    with_local(scene, v, |local| plain(&scene.task(v, local), &|p, out| scene.read(p, out)))
 }
 
 fn relative(a: &[f64], b: &[f64]) -> f64 {
@@ -61,12 +59,17 @@ fn relative(a: &[f64], b: &[f64]) -> f64 {
     if norm == 0.0 { miss.sqrt() } else { (miss / norm).sqrt() }
 }
 
+/// Real and imaginary parts of a class's volume.
+fn data(found: &Found, class: usize) -> Vec<f64> {
+    found.volumes[class].iter().flat_map(|v| [v[0], v[1]]).collect()
+}
+
 fn v_is_correlation(name: &str) -> bool {
     name.starts_with("cc")
 }
 
 /// Compares everything an outcome holds; `tolerance` is relative, for weights absolute.
-fn compare(name: &str, ours: &Outcome, truth: &Outcome, tolerance: f64) {
+fn compare(name: &str, ours: &Found, truth: &Found, tolerance: f64) {
     assert!(ours.set_aside.is_empty(), "{name}: {:?}", ours.set_aside);
     let (mut worst, mut logs) = (0.0_f64, 0.0_f64);
     let mut poses = 0;
@@ -84,11 +87,11 @@ fn compare(name: &str, ours: &Outcome, truth: &Outcome, tolerance: f64) {
     assert!(worst <= tolerance, "{name}: Pmax {worst}");
     assert!(logs <= 100.0 * tolerance, "{name}: log-likelihood {logs}");
     let (a, b) = (&ours.sums, &truth.sums);
-    for (a, b) in a.classes.iter().zip(&b.classes) {
-        let parts =
-            |c: &relion_rs::expectation::ClassSums| -> Vec<f64> { c.data.iter().flat_map(|z| [z.re, z.im]).collect() };
-        let (data, weight) = (relative(&parts(a), &parts(b)), relative(&a.weight, &b.weight));
-        let directions = relative(&a.directions, &b.directions);
+    for k in 0..truth.volumes.len() {
+        let data = relative(&data(ours, k), &data(truth, k));
+        let weights = |found: &Found| -> Vec<f64> { found.volumes[k].iter().map(|v| v[2]).collect() };
+        let weight = relative(&weights(ours), &weights(truth));
+        let directions = relative(&a.directions[k], &b.directions[k]);
         println!("{name}: data {data:.2e}, weight {weight:.2e}, directions {directions:.2e}");
         assert!(data <= tolerance && weight <= tolerance && directions <= tolerance, "{name}");
     }
@@ -193,8 +196,78 @@ fn declared_mtfs_are_corrected() {
     let truth = reference(&one, &v);
     compare("two detectors", &reference(&two, &v), &truth, ROUNDED_IMAGES);
     compare("two detectors, products", &run::<f32>(&two, &v, &config()), &truth, SINGLE);
-    let parts = |o: &Outcome| -> Vec<f64> { o.sums.classes[0].data.iter().flat_map(|z| [z.re, z.im]).collect() };
-    assert!(relative(&parts(&wrong), &parts(&truth)) > 0.01, "the blur matters");
+    assert!(relative(&data(&wrong, 0), &data(&truth, 0)) > 0.01, "the blur matters");
+}
+
+/// Another image for the reconstruction changes the sums of the map, and nothing else.
+#[test]
+fn reconstruct_images_replace_the_unmasked_ones() {
+    let v = golden::FULL;
+    let mut scene = scene(&v);
+    let before = run::<f64>(&scene, &v, &config());
+    // Twice the image gives twice the sums.
+    let count = (scene.images.len() / (32 * 32)) as u32;
+    let doubled: Vec<f32> = scene.images.iter().map(|pixel| 2.0 * pixel).collect();
+    scene.images.extend(doubled);
+    for particle in &mut scene.dataset.particles {
+        particle.reconstruct_image = Some(ImageName { index: count + particle.image.index, ..particle.image });
+    }
+    assert_eq!(run::<f64>(&scene, &v, &config()).sums, before.sums, "not asked for");
+    let task = Task { reconstruct_images: true, ..scene.task(&v, None) };
+    let run = |config: Config| engine::<f64>(&task, &scene, &config);
+    let replaced = run(config());
+    let truth = plain(&task, &|image, out| scene.read(image, out));
+    compare("replaced images", &replaced, &truth, DOUBLE);
+    assert_eq!(replaced.assignments, before.assignments);
+    assert_eq!(replaced.sums.noise, before.sums.noise);
+    let (ours, before) = (&replaced.volumes[0], &before.volumes[0]);
+    assert!(ours.iter().zip(before).all(|(a, b)| a[2] == b[2]), "weights");
+    let norm = |re: f64, im: f64| re.hypot(im);
+    let largest = before.iter().map(|v| norm(v[0], v[1])).fold(0.0, f64::max);
+    let off = ours.iter().zip(before).map(|(a, b)| norm(a[0] - 2.0 * b[0], a[1] - 2.0 * b[1])).fold(0.0, f64::max);
+    // Sums are integers, of a unit far below their noise.
+    assert!(off < 1e-6 * largest, "{off} of {largest}");
+    let in_two = run(Config { threads: 2, blocks_per_batch: 2, ..config() });
+    assert_eq!(in_two.sums, replaced.sums);
+    assert!(in_two.volumes == replaced.volumes);
+}
+
+/// Images of which one cannot be read.
+struct Torn<'a>(&'a Scene);
+
+impl ImageSource for Torn<'_> {
+    fn read(&self, wanted: &[ImageName], stride: usize, request: &mut [u8], out: &mut [u8]) -> Result<()> {
+        if let Some(image) = wanted.iter().find(|image| image.index == 11) {
+            return Err(Error::bad_data(self.0.dataset.image_name(*image), "torn", "Mend it."));
+        }
+        ImageSource::read(self.0, wanted, stride, request, out)
+    }
+
+    fn decode(&self, image: ImageName, place: &[u8], out: &mut [f32]) {
+        self.0.decode(image, place, out);
+    }
+}
+
+#[test]
+fn an_error_of_either_side_ends_the_step() {
+    let v = golden::FULL;
+    let scene = Scene::new(&v);
+    let config = Config { block_particles: 2, threads: 2, ..config() };
+    let run = |source: &dyn ImageSource, task: &Task<'_>| {
+        let mut arena = Arena::reserve(1 << 30).unwrap();
+        arena
+            .run(|frame| {
+                let mut sums = products::sums(frame, task.model.classes.len(), task.geometry().rows.len())?;
+                products::expect::<f32>(task, source, &config, &mut sums, frame)
+            })
+            .unwrap_err()
+    };
+    let error = run(&Torn(&scene), &scene.task(&v, None));
+    assert!(error.place.contains("image 12") && error.problem == "torn", "{error}");
+    // The usual spread is claimed to be tiny: computing stops, and with it the reader.
+    let usual = [1e-6; 2];
+    let error = run(&scene, &Task { usual_spread: [&usual, &[]], ..scene.task(&v, None) });
+    assert!(error.problem.contains("pixels spread"), "{error}");
 }
 
 #[test]
@@ -215,6 +288,7 @@ fn the_same_bits_whatever_happens() {
             let other = run::<f32>(&scene, &v, &config);
             assert_eq!(other.assignments, plain.assignments, "{name}");
             assert_eq!(other.sums, plain.sums, "{name}");
+            assert!(other.volumes == plain.volumes, "{name}");
         };
         same("2 threads", Config { threads: 2, ..config() });
         same("3 threads, 2 copies", Config { threads: 3, sum_copies: 2, ..config() });
@@ -234,7 +308,7 @@ fn the_same_bits_whatever_happens() {
     }
 }
 
-/// The counting arena runs the same allocations: every named extent and the peak.
+/// The counting arena runs the same allocations: every place and the peak.
 #[test]
 fn the_layout_is_known_before_the_run() {
     for v in [golden::FULL, golden::LOCAL, golden::CC1] {
@@ -246,8 +320,13 @@ fn the_layout_is_known_before_the_run() {
                 let counted = products::layout::<f32>(&task, &config).unwrap();
                 // Not a byte more than planned is needed.
                 let mut arena = Arena::reserve(counted.peak).unwrap();
-                arena.run(|f| products::expect::<f32>(&task, &|p, out| scene.read(p, out), &config, f)).unwrap();
-                assert!(counted.rows.len() > 30, "{}: {} allocations", v.folder, counted.rows.len());
+                arena
+                    .run(|frame| {
+                        let mut sums = products::sums(frame, task.model.classes.len(), task.geometry().rows.len())?;
+                        products::expect::<f32>(&task, &scene, &config, &mut sums, frame)
+                    })
+                    .unwrap();
+                assert!(counted.most.len() > 30, "{}: {} allocations", v.folder, counted.most.len());
                 assert_eq!(arena.layout(), counted, "{}", v.folder);
             });
         }

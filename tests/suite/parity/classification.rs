@@ -1,11 +1,7 @@
 //! Three iterations of a classification into two classes, each from the one before: golden item g06.
 
-use relion_rs::arena::Arena;
-use relion_rs::expectation::Outcome;
 use relion_rs::expectation::Task;
-use relion_rs::expectation::products;
 use relion_rs::expectation::products::Config;
-use relion_rs::expectation::reference;
 use relion_rs::maximisation::resolution;
 use relion_rs::maximisation::sizes;
 use relion_rs::model::Convergence;
@@ -15,6 +11,9 @@ use relion_rs::product::Isa;
 use super::model;
 use super::model::After;
 use super::model::Differences;
+use crate::expectation::found::Found;
+use crate::expectation::found::engine;
+use crate::expectation::found::plain;
 use crate::expectation::golden;
 use crate::expectation::golden::Scene;
 use crate::expectation::golden::Variant;
@@ -45,7 +44,7 @@ struct Limits {
 }
 
 /// Runs the iterations with an expectation step, and compares each with RELION's.
-fn check(expect: impl Fn(&Scene, &Task<'_>) -> Outcome, limits: &[Limits; 3]) {
+fn check(expect: impl Fn(&Scene, &Task<'_>) -> Found, limits: &[Limits; 3]) {
     let mut scene = Scene::new(&CLASSES);
     let (box_pixels, pixel) = (scene.model.classes[0].map.box_pixels, CLASSES.pixel_size_angstrom);
     let (mut size, mut convergence) = (Sizes::start(), Convergence::start());
@@ -114,18 +113,15 @@ const LOG_LIKELIHOOD: f64 = 0.1;
 #[test]
 #[ignore = "long: make test-long"]
 fn three_iterations_of_the_plain_step() {
-    let expect =
-        |scene: &Scene, task: &Task<'_>| reference::expect(task, &|p, out| scene.read(p, out)).expect("an outcome");
+    let expect = |scene: &Scene, task: &Task<'_>| plain(task, &|p, out| scene.read(p, out));
     check(expect, &limits(LOG_LIKELIHOOD));
 }
 
 #[test]
 fn three_iterations_of_the_product_engine() {
     let expect = |scene: &Scene, task: &Task<'_>| {
-        let mut arena = Arena::reserve(1 << 30).expect("an arena");
-        let read = |p: u32, out: &mut [f32]| scene.read(p, out);
         let config = Config { isa: Isa::detect(), threads: 2, ..CONFIG };
-        arena.run(|frame| products::expect::<f64>(task, &read, &config, frame)).expect("an outcome")
+        engine::<f64>(task, scene, &config)
     };
     // The engine's log-likelihood has another constant than RELION's.
     check(expect, &limits(f64::INFINITY));

@@ -1,6 +1,7 @@
 //! The maximisation step of a scene, and a model beside RELION's.
 
-use relion_rs::expectation::Outcome;
+use relion_rs::arena::Arena;
+use relion_rs::error::Result;
 use relion_rs::formats::star::StarFile;
 use relion_rs::fourier;
 use relion_rs::fourier::RealFft3;
@@ -18,6 +19,7 @@ use relion_rs::model::HalfModel;
 use relion_rs::model::Volume;
 use relion_rs::rotation::Matrix3;
 
+use crate::expectation::found::Found;
 use crate::expectation::golden::Scene;
 use crate::expectation::golden::floats;
 use crate::support::golden;
@@ -34,28 +36,33 @@ pub struct After {
 }
 
 /// Replaces the model of the scene by the next one, as RELION does.
-pub fn maximise(scene: &mut Scene, outcome: Outcome, after: After) {
-    let Outcome { mut sums, reference_power, .. } = outcome;
+pub fn maximise(scene: &mut Scene, mut found: Found, after: After) {
     let box_pixels = scene.model.classes[0].map.box_pixels;
-    let geometry = Geometry::new(box_pixels, scene.options.padding, sums.current_size);
+    let geometry = Geometry::new(box_pixels, scene.options.padding, found.sums.current_size);
     let operators: Vec<Matrix3> = scene.group.operators().iter().map(|o| o.right).collect();
+    let mut arena = Arena::reserve(256 << 20).expect("memory");
     for (k, class) in scene.model.classes.iter_mut().enumerate() {
-        let sums = &mut sums.classes[k];
-        symmetrise::symmetrise(&geometry, sums, &operators);
-        let spectra = ssnr::from_reference(&geometry, &sums.weight, &reference_power[k], None, TAU2_FUDGE, true);
-        let prior = Prior { tau2: &spectra.tau2, tau2_fudge: TAU2_FUDGE, parity: true };
-        let pixel = class.map.pixel_size_angstrom;
-        class.map =
-            reconstruct::reconstruct(&geometry, &mut sums.data, &sums.weight, Some(&prior), Division::Direct, pixel);
-        (class.sigma2, class.tau2, class.ssnr, class.coverage) =
-            (spectra.sigma2, spectra.tau2, spectra.ssnr, spectra.coverage);
-        if after.flatten {
-            let (diameter_angstrom, edge_pixels) = (scene.options.diameter_angstrom, scene.options.mask_edge_pixels);
-            flatten::flatten(&mut class.map, Solvent::Sphere { diameter_angstrom, edge_pixels });
-        }
-        if let Some(resolution) = after.correlation_low_pass_angstrom {
-            initial::low_pass_class(class, resolution);
-        }
+        let volume = &mut found.volumes[k];
+        let power = &found.outcome.reference_power[k];
+        let map = arena.run(|frame| -> Result<()> {
+            symmetrise::symmetrise(&geometry, volume, &operators, frame)?;
+            let spectra = ssnr::from_reference(&geometry, volume, power, None, TAU2_FUDGE, true);
+            let prior = Prior { tau2: &spectra.tau2, tau2_fudge: TAU2_FUDGE, parity: true };
+            let map = &mut class.map;
+            reconstruct::reconstruct(&geometry, volume, Some(&prior), Division::Direct, map, 1, frame)?;
+            (class.sigma2, class.tau2, class.ssnr, class.coverage) =
+                (spectra.sigma2, spectra.tau2, spectra.ssnr, spectra.coverage);
+            if after.flatten {
+                let (diameter_angstrom, edge_pixels) =
+                    (scene.options.diameter_angstrom, scene.options.mask_edge_pixels);
+                flatten::flatten(&mut class.map, Solvent::Sphere { diameter_angstrom, edge_pixels });
+            }
+            match after.correlation_low_pass_angstrom {
+                Some(resolution) => initial::low_pass_class(class, resolution, frame),
+                None => Ok(()),
+            }
+        });
+        map.expect("a map");
     }
     let options = parameters::Options {
         box_pixels,
@@ -65,7 +72,7 @@ pub fn maximise(scene: &mut Scene, outcome: Outcome, after: After) {
         premultiplied: &vec![false; scene.dataset.optics.len()],
         parity: true,
     };
-    parameters::update(&mut scene.model, &sums, &options).expect("a model");
+    parameters::update(&mut scene.model, &found.sums, &options).expect("a model");
 }
 
 /// Largest differences between two models, beyond what printing explains.

@@ -1,0 +1,23 @@
+#!/bin/sh
+# The test suite with the long tests. Tests that want something which is not there are left out, and it is said why:
+# RELION_RS_DATA names a folder with files of other programs; a small file system is mounted when root runs this.
+set -eu
+cargo=${CARGO:-cargo}
+skip=
+leave_out() {
+    echo "left out: $2 ($1)"
+    for name in $2; do skip="$skip --skip $name"; done
+}
+[ -n "${RELION_RS_DATA:-}" ] || leave_out "RELION_RS_DATA is not set" "conformance:: files_of_other_programs benchmark_a"
+if [ -z "${RELION_RS_SMALL_DISK:-}" ]; then
+    disk=$(mktemp -d)
+    if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=3m tmpfs "$disk" 2>/dev/null; then
+        export RELION_RS_SMALL_DISK="$disk"
+        trap 'umount "$disk"; rmdir "$disk"' EXIT
+    else
+        rmdir "$disk"
+        leave_out "RELION_RS_SMALL_DISK is not set, and only root can mount one" "a_full_disk_leaves_the_previous_file"
+    fi
+fi
+# shellcheck disable=SC2086
+$cargo test --locked -- --include-ignored $skip
