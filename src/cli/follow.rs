@@ -15,16 +15,13 @@ use crate::plan::progress::IterationFinished;
 use crate::plan::progress::Record;
 use crate::plan::progress::Started;
 
+use super::pace::Pace;
 use super::screen::Screen;
 use super::screen::counted;
 use super::screen::duration;
 
 /// How often the bar moves on by itself.
 const TICK: Duration = Duration::from_millis(200);
-/// Without a terminal, a long iteration tells how far it is after so many seconds ...
-const LINE_SECONDS: f64 = 60.0;
-/// ... and after this share of its particles.
-const LINE_SHARE: f64 = 0.1;
 
 /// One screen, shared by the loop that reads progress and the thread that copies messages.
 #[derive(Clone, Debug)]
@@ -32,18 +29,6 @@ pub struct Display {
     screen: Screen,
     bar: Option<ProgressBar>,
     pace: Pace,
-}
-
-/// What an estimate of the time left needs.
-#[derive(Clone, Debug, Default)]
-struct Pace {
-    /// The last iteration, where its number is known beforehand.
-    last_iteration: Option<u32>,
-    iteration: u32,
-    /// When the present iteration began to look at particles, and what was told last: when, and after how many.
-    began: f64,
-    told: f64,
-    told_particles: usize,
 }
 
 impl Display {
@@ -82,8 +67,7 @@ impl Display {
             }
             Event::Batch { particles_done, particles_total, .. } => {
                 if *particles_done == 0 {
-                    self.pace.began = record.unix_seconds;
-                    (self.pace.told, self.pace.told_particles) = (record.unix_seconds, 0);
+                    self.pace.begin(record.unix_seconds);
                 }
                 if let Some(bar) = &self.bar {
                     if *particles_done == 0 {
@@ -164,28 +148,6 @@ impl Display {
     }
 }
 
-impl Pace {
-    /// A line within an iteration, when it is time for one.
-    fn line(&mut self, now: f64, done: usize, total: usize) -> Option<String> {
-        let is_news = (done - self.told_particles.min(done)) as f64 >= LINE_SHARE * total as f64;
-        if done == 0 || now - self.told < LINE_SECONDS || !is_news {
-            return None;
-        }
-        (self.told, self.told_particles) = (now, done);
-        let left = (now - self.began) * (total.saturating_sub(done) as f64 / done as f64);
-        let iteration = self.iteration;
-        Some(format!("iteration {iteration:3}: {done} of {total} particles, about {} left of it", duration(left)))
-    }
-
-    /// The time that the iterations after this one will take, if they take as long.
-    fn after(&self, finished: &IterationFinished) -> String {
-        match self.last_iteration.and_then(|last| last.checked_sub(finished.iteration)) {
-            None | Some(0) => String::new(),
-            Some(left) => format!(", about {} left", duration(f64::from(left) * finished.wall_seconds)),
-        }
-    }
-}
-
 /// The bar's look without something to count, and with.
 fn waiting() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {msg}, {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner())
@@ -236,27 +198,4 @@ pub fn iteration_line(finished: &IterationFinished) -> String {
         finished.change_angstrom,
         duration(finished.wall_seconds)
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_iteration_tells_how_far_it_is_now_and_then() {
-        let mut pace = Pace { iteration: 4, began: 100.0, told: 100.0, ..Pace::default() };
-        assert_eq!(pace.line(130.0, 250, 1000), None, "too soon");
-        assert_eq!(pace.line(165.0, 50, 1000), None, "too little");
-        let text = "iteration   4: 250 of 1000 particles, about 3 min 30 s left of it";
-        assert_eq!(pace.line(170.0, 250, 1000).as_deref(), Some(text));
-        assert_eq!(pace.line(171.0, 500, 1000), None);
-        assert_eq!(pace.line(400.0, 0, 0), None);
-    }
-
-    #[test]
-    fn the_end_is_estimated_where_it_is_known() {
-        let finished = IterationFinished { iteration: 20, wall_seconds: 90.0, ..IterationFinished::default() };
-        let after = |last_iteration| Pace { last_iteration, ..Pace::default() }.after(&finished);
-        assert_eq!([None, Some(20), Some(25)].map(after), ["", "", ", about 7 min 30 s left"]);
-    }
 }

@@ -10,6 +10,7 @@ mod man;
 mod maps;
 mod mask;
 mod new;
+mod pace;
 mod page;
 mod plan;
 mod postprocess;

@@ -274,7 +274,9 @@ impl<'a> Files<'a> {
             top_bytes: event.top as u64,
         };
         let stride = memory.events.len().div_ceil(MOST_TRACE_POINTS).max(1);
-        let points = memory.events.iter().step_by(stride).map(point).collect();
+        // Of events that fall together the highest counts.
+        let highest = |events: &[crate::arena::Event]| events.iter().max_by_key(|event| event.top).map(point);
+        let points = memory.events.chunks(stride).filter_map(highest).collect();
         self.progress.write(Event::ArenaTrace { points })?;
         let (half, sampling, convergence) = (&state.halves[0], &state.sampling, &state.convergence);
         let classes = || state.halves[0].classes.iter();

@@ -17,14 +17,13 @@ use super::scene::SERIES;
 use super::scene::Scene;
 use super::scene::blend;
 use super::slices;
+use super::trace;
 
 /// Gold standard of resolution between half maps.
 const FSC_THRESHOLD: f64 = 0.143;
 /// Data-versus-prior ratios below this say no more than that there is no signal.
 const SMALLEST_RATIO: f64 = 0.01;
-const MIB: f64 = 1024.0 * 1024.0;
-/// More points are not told apart on a chart.
-const MOST_TRACE_POINTS: usize = 4000;
+pub const MIB: f64 = 1024.0 * 1024.0;
 
 pub struct Figure {
     /// Of its PNG file.
@@ -35,7 +34,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    fn new(name: &'static str, title: &'static str, caption: &str, chart: Chart) -> Self {
+    pub fn new(name: &'static str, title: &'static str, caption: &str, chart: Chart) -> Self {
         Self { name, title, caption: caption.to_owned(), scene: chart.scene }
     }
 }
@@ -53,7 +52,7 @@ pub fn figures(run: &Run) -> Vec<Figure> {
         phases(run),
         weights(run),
     ];
-    drawn.into_iter().chain(arena(run)).flatten().collect()
+    drawn.into_iter().chain(trace::arena(run)).flatten().collect()
 }
 
 /// Iterations with something to show (the zeroth, before any particle was looked at, has no resolution).
@@ -62,7 +61,7 @@ fn per_iteration(run: &Run, value: impl Fn(&Facts) -> f64) -> Vec<[f64; 2]> {
     points.map(|(&iteration, facts)| [f64::from(iteration), value(facts)]).filter(|p| p[1].is_finite()).collect()
 }
 
-fn largest<'a>(points: impl IntoIterator<Item = &'a [f64; 2]>) -> f64 {
+pub fn largest<'a>(points: impl IntoIterator<Item = &'a [f64; 2]>) -> f64 {
     points.into_iter().map(|p| p[1]).fold(0.0, f64::max)
 }
 
@@ -254,47 +253,8 @@ fn weights(run: &Run) -> Option<Figure> {
     Some(Figure::new("weights", "Memory of the weights", caption, chart))
 }
 
-/// Top of the arena over the whole run, and enlarged over its last iteration.
-fn arena(run: &Run) -> [Option<Figure>; 2] {
-    let caption = "Used bytes of the arena, from the beginning of the run. Iterations come and go in stack order.";
-    let whole =
-        trace(run, 0, "Top of the memory stack").map(|chart| Figure::new("memory", "Memory over time", caption, chart));
-    let caption = "The same in the last iteration: batches of particles come and go within it, tiles within batches.";
-    let last = trace(run, run.last_iteration_of_arena, "Top of the memory stack, last iteration")
-        .map(|chart| Figure::new("memory-iteration", "Memory over an iteration", caption, chart));
-    [whole, last.filter(|_| run.last_iteration_of_arena > 0)]
-}
-
-fn trace(run: &Run, first: usize, title: &str) -> Option<Chart> {
-    let points = &run.arena[first..];
-    let begin = if first == 0 { 0.0 } else { points.first()?[0] };
-    let (unit, scale) = time_unit(points.last()?[0] - begin);
-    let end = ((points.last()?[0] - begin) / scale).max(1e-3);
-    let top = largest(points) / MIB;
-    let reserved = run.finished.values().map(|f| f.arena_reserved_bytes).max().unwrap_or(0) as f64 / MIB;
-    let mut x = Axis::linear(unit, 0.0, end);
-    x.high = end;
-    x.ticks.retain(|(value, _)| *value <= x.high * 1.0001);
-    let mut chart = Chart::new(title, x, Axis::linear("MiB", 0.0, top.max(reserved)));
-    let stride = points.len().div_ceil(MOST_TRACE_POINTS);
-    let mut steps: Vec<[f64; 2]> = Vec::new();
-    for chunk in points.chunks(stride) {
-        // Of points that fall together the highest counts.
-        let (at, high) = ((chunk[0][0] - begin) / scale, largest(chunk) / MIB);
-        if let Some(&[_, before]) = steps.last() {
-            steps.push([at, before]);
-        }
-        steps.push([at, high]);
-    }
-    chart.series(&Series { width: 1.2, dots: false, ..Series::new(SERIES[0], steps) });
-    if reserved > 0.0 {
-        chart.threshold(reserved, "reserved");
-    }
-    Some(chart)
-}
-
 /// A unit in which so many seconds are a number that is easy to read, and its length in seconds.
-fn time_unit(seconds: f64) -> (&'static str, f64) {
+pub fn time_unit(seconds: f64) -> (&'static str, f64) {
     match seconds {
         s if s > 3.0 * 3600.0 => ("hours", 3600.0),
         s if s > 300.0 => ("minutes", 60.0),
@@ -312,7 +272,8 @@ fn angular_coverage(run: &Run) -> Option<Figure> {
     let largest = coverage::draw(&mut scene, [40.0, 34.0], WIDTH, &run.views, run.view_spread_degrees);
     for i in 0..200 {
         let at = [180.0 + f64::from(i), 296.0];
-        scene.rectangle(at, [1.2, 10.0], coverage::colour_of(f64::from(i) / 199.0));
+        // Each reaches under the next: no seams.
+        scene.rectangle(at, [3.0_f64.min(200.0 - f64::from(i)), 10.0], coverage::colour_of(f64::from(i) / 199.0));
     }
     scene.text([172.0, 305.0], Anchor::End, MUTED, "none");
     scene.text([388.0, 305.0], Anchor::Start, MUTED, format!("{largest:.1} x the mean"));

@@ -4,7 +4,7 @@
 //! folder: `progress.jsonl` where there is one, model and sampling files, maps. What is missing is left out, so that
 //! the folder of a job of RELION can be drawn too.
 //!
-//! Flow: `gather` reads, `figures` (with `chart`, `coverage`, `slices`) makes one [`scene`] a figure, `vector` and
+//! Flow: `gather` reads, `figures` (with `chart`, `coverage`, `slices`, `trace`) makes one [`scene`] a figure, `vector` and
 //! `raster` draw a scene as SVG and PNG, `page` puts them together.
 
 mod chart;
@@ -15,6 +15,7 @@ mod page;
 mod raster;
 mod scene;
 mod slices;
+mod trace;
 mod vector;
 
 use std::fs;
