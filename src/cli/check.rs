@@ -7,11 +7,9 @@ use serde::Serialize;
 
 use crate::dataset::Dataset;
 use crate::dataset::ReadOptions;
-use crate::dataset::WILD_FACTOR;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
-use crate::formats::mrc::Stack;
 use crate::imaging::mask::has_inside;
 use crate::model::Volume;
 use crate::plan::JobKind;
@@ -23,6 +21,8 @@ use super::job::reference_files;
 use super::maps::read_particles;
 use super::maps::read_volume;
 use super::maps::same_box;
+use super::pixels;
+use super::pixels::Looked;
 use super::screen::Screen;
 use super::screen::counted;
 use super::screen::error_value;
@@ -99,7 +99,7 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
         findings.note("mask", mask, |mask| map_line(&path, mask))?;
     }
     if let Some(dataset) = dataset.as_ref().filter(|_| arguments.images) {
-        findings.note("images", images(dataset), Clone::clone)?;
+        findings.images(pixels::look(dataset))?;
     }
     findings.end()
 }
@@ -127,6 +127,19 @@ impl Findings<'_> {
         }
     }
 
+    /// Every bad image, or that there is none.
+    fn images(&mut self, looked: Result<Looked>) -> Result<()> {
+        match looked {
+            Ok(looked) if !looked.bad.is_empty() => {
+                for error in looked.bad {
+                    self.note("images", Err::<Looked, _>(error), images_line)?;
+                }
+            }
+            looked => drop(self.note("images", looked, images_line)?),
+        }
+        Ok(())
+    }
+
     fn end(self) -> Result<ExitCode> {
         if self.screen.is_json() {
             self.screen.print_json(&self.told)?;
@@ -150,6 +163,10 @@ fn particles_line(dataset: &Dataset) -> String {
         counted(dataset.groups.len(), "micrograph group"),
         boxes.join(", ")
     )
+}
+
+fn images_line(looked: &Looked) -> String {
+    format!("{} read, standard deviation {:.3}", looked.images, looked.usual)
 }
 
 fn map_line(path: &Path, map: &Volume) -> String {
@@ -180,52 +197,5 @@ fn within_zero_and_one(path: &Path, mask: &Volume) -> Result<()> {
             format!("a mask holds the value {value}"),
             "Use values from 0 to 1; `relion-rs mask` makes a mask from a map.",
         )),
-    }
-}
-
-/// Reads all images; refuses flat, non-finite and wild ones by name.
-fn images(dataset: &Dataset) -> Result<String> {
-    let mut deviations = Vec::with_capacity(dataset.particles.len());
-    let mut open: Option<(u32, Stack)> = None;
-    let mut pixels: Vec<f32> = Vec::new();
-    for particle in &dataset.particles {
-        let name = particle.image;
-        let file = &dataset.stack_files[name.stack as usize];
-        if open.as_ref().is_none_or(|(stack, _)| *stack != name.stack) {
-            open = Some((name.stack, Stack::open(file)?));
-        }
-        let Some((_, stack)) = &open else { continue };
-        pixels.resize(stack.nx * stack.ny, 0.0);
-        stack.read(&[name.index], &mut pixels)?;
-        let place = || format!("{}, image {}", file.display(), u64::from(name.index) + 1);
-        let mean = pixels.iter().map(|value| f64::from(*value)).sum::<f64>() / pixels.len() as f64;
-        let variance = pixels.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / pixels.len() as f64;
-        if !variance.is_finite() {
-            return Err(Error::bad_data(
-                place(),
-                "holds a pixel that is no number",
-                "Extract the particle again, or remove it.",
-            ));
-        }
-        if variance == 0.0 {
-            return Err(Error::bad_data(
-                place(),
-                format!("all pixels are {mean}"),
-                "Extract the particle again, or remove it.",
-            ));
-        }
-        deviations.push((variance.sqrt(), place()));
-    }
-    deviations.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let Some((median, _)) = deviations.get(deviations.len() / 2) else {
-        return Err(Error::internal("a data set without particles"));
-    };
-    match deviations.last() {
-        Some((largest, place)) if *largest > WILD_FACTOR * median => Err(Error::bad_data(
-            place.clone(),
-            format!("the standard deviation is {largest:.3}, of most images {median:.3}"),
-            "Normalise the images, or remove this one.",
-        )),
-        _ => Ok(format!("{} read, standard deviation {median:.3}", deviations.len())),
     }
 }

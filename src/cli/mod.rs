@@ -12,6 +12,7 @@ mod mask;
 mod new;
 mod pace;
 mod page;
+mod pixels;
 mod plan;
 mod postprocess;
 mod report;

@@ -175,7 +175,7 @@ impl<'a> Files<'a> {
             Some((particle, cause)) if all.len() as f64 > MOST_SET_ASIDE * total as f64 => Err(Error::bad_data(
                 job.images.name(*particle),
                 format!("{cause}; {} of {total} particles cannot be used in iteration {}", all.len(), self.iteration),
-                "Run `relion-rs check` on the particle file, and remove or extract again what it lists.",
+                "Run `relion-rs check --images` on the particle file, and remove or extract again what it lists.",
             )),
             _ => Ok(()),
         }

@@ -197,7 +197,7 @@ fn noise(plan: &Plan, inputs: &Inputs, images: &Images<'_>, tried: &Tried) -> Re
         return Err(Error::bad_data(
             plan.particles.display().to_string(),
             format!("{bad} of the first {tried} images cannot be used; the first: {}", warnings[0]),
-            "Extract the particles again, or remove the bad ones (`relion-rs check` lists them).",
+            "Extract the particles again, or remove the bad ones (`relion-rs check --images` lists them).",
         ));
     }
     let mut spectra = estimate.finish();

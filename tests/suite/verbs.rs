@@ -84,3 +84,20 @@ fn a_request_to_stop_is_obeyed_once() {
         "{progress}"
     );
 }
+
+#[test]
+fn check_names_every_bad_image() {
+    let folder = stage();
+    let stack = folder.path().join("set/particles.mrcs");
+    let mut bytes = fs::read(&stack).unwrap();
+    let length = 4 * 32 * 32;
+    for image in [2, 7] {
+        bytes[1024 + image * length..][..length].fill(0);
+    }
+    fs::write(&stack, bytes).unwrap();
+    let (code, text) = told(folder.path(), &format!("check {JOB} --images"));
+    assert_eq!(code, 65, "{text}");
+    for image in ["image 3", "image 8"] {
+        assert!(text.contains(&format!("particles.mrcs, {image}: all pixels are the same")), "{text}");
+    }
+}
