@@ -19,7 +19,9 @@ mod scalar;
 mod slice;
 
 pub use isa::Isa;
-pub use row::{add, add_products, multiply, multiply_add, multiply_conjugate, products, range_sums, squares, weigh};
+pub use row::{
+    add, add_products, energies, multiply, multiply_add, multiply_conjugate, products, range_sums, squares, weigh,
+};
 pub use scalar::Scalar;
 pub use slice::{Plane, Rows, Voxel, add_slice, read_slice};
 

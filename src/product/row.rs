@@ -91,6 +91,23 @@ fn weigh_body<T: Scalar>(least: T, largest_exponent: T, values: &mut [T]) {
     }
 }
 
+#[inline(always)]
+fn energies_body<T: Scalar>(powers: &[T], products: &[T], priors: &[T], offset: T, out: &mut [T], least: &mut T) {
+    let half = T::from_f64(0.5);
+    for (((out, power), product), prior) in out.iter_mut().zip(powers).zip(products).zip(priors) {
+        *out = half * *power - *product - *prior - offset;
+    }
+    let mut chains = [*least; CHAINS];
+    for part in out.chunks(CHAINS) {
+        for (chain, value) in chains.iter_mut().zip(part) {
+            *chain = if *value < *chain { *value } else { *chain };
+        }
+    }
+    for chain in chains {
+        *least = if chain < *least { chain } else { *least };
+    }
+}
+
 /// The same body for every instruction set. Products and sums stay separate operations, so all give the same bits.
 macro_rules! versions {
     ($(#[$doc:meta])* $name:ident, $body:ident, ($($arg:ident : $type:ty),*)) => {
@@ -145,6 +162,10 @@ versions!(
     /// Energies become weights, exp(least - energy); zero from exp(-largest_exponent) down. `least` is at most the
     /// smallest energy, `largest_exponent` below 40.
     weigh, weigh_body, (least: T, largest_exponent: T, values: &mut [T]));
+versions!(
+    /// out = power / 2 - product - prior - offset, and the smallest of them into `least` where it is smaller.
+    energies, energies_body,
+    (powers: &[T], products: &[T], priors: &[T], offset: T, out: &mut [T], least: &mut T));
 versions!(
     /// sum += part.
     add, add_body, (sum: &mut [T], part: &[T]));

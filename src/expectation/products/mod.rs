@@ -18,6 +18,7 @@ mod posterior;
 mod result;
 mod run;
 mod shape;
+mod significant;
 mod sweeps;
 mod terms;
 mod work;

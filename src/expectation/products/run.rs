@@ -23,6 +23,8 @@ use super::parallel;
 use super::shape;
 use super::shape::Buffers;
 use super::shape::PANEL;
+use super::significant::Found;
+use super::significant::significant;
 use super::sweeps;
 use super::work::Work;
 use super::work::lap;
@@ -121,9 +123,12 @@ fn search_everywhere<T: Scalar>(
             Ok(())
         })?;
         let shared: &[Record] = &records[searched.clone()];
-        let search = &buffers.search;
-        let view = shape::SearchView { columns: search.columns, power: search.power, energies: search.energies };
-        parallel::each(workers, 0..shape.panels(), |worker, number| {
+        let search = &mut buffers.search;
+        let view = shape::SearchView { columns: search.columns, power: search.power };
+        let log_offsets = &buffers.log_offsets[start * offsets..];
+        let energies = search.energies.chunks_exact_mut(shape.searched * shape.translations * PANEL);
+        let panels = energies.zip(search.least.chunks_exact_mut(shape.searched)).enumerate();
+        parallel::each(workers, panels, |worker, (number, (energies, least))| {
             let (class, panel) = (number / panels_per_class, number % panels_per_class);
             let first = panel * PANEL;
             let len = PANEL.min(per_class - first);
@@ -134,15 +139,22 @@ fn search_everywhere<T: Scalar>(
                 let direction = context.task.orientations.direction_of(first + i);
                 log_priors[i] = context.log_directions[class * directions + direction];
             }
-            let panel = coarse::Panel { poses: &poses[..len], log_priors: &log_priors[..len], number };
-            let log_offsets = &buffers.log_offsets[start * offsets..];
-            coarse::compare_panel(context, worker, &panel, &view, 0, shared, log_offsets)
+            let panel = coarse::Panel { poses: &poses[..len], log_priors: &log_priors[..len] };
+            coarse::compare_panel(context, worker, &panel, &view, shared, log_offsets, energies, least)
         })?;
-        let samples = shape.samples();
-        let energies = buffers.search.energies;
-        let found = records[searched].iter_mut().zip(buffers.significant[start * words..].chunks_exact_mut(words));
-        parallel::each(workers, found.enumerate(), |worker, (q, (record, bits))| {
-            coarse::significant(context, worker, record, &energies[q * samples..][..samples], bits, per_class);
+        let search = &buffers.search;
+        let bits = buffers.significant[start * words..].chunks_exact_mut(words);
+        parallel::each(workers, records[searched].iter_mut().zip(bits).enumerate(), |worker, (q, (record, bits))| {
+            let found = Found {
+                energies: search.energies,
+                least: search.least,
+                particle: q,
+                searched: shape.searched,
+                panels: shape.panels(),
+                per_class,
+                translations: shape.translations,
+            };
+            significant(context, worker, record, found, bits);
             Ok(())
         })?;
     }
@@ -185,27 +197,31 @@ fn search_local<T: Scalar>(
         let search = std::mem::take(&mut worker.lane.search);
         let (masked, power) = (&buffers.masked[p * row..][..row], &buffers.power[p * real..][..real]);
         coarse::shift_images(context, masked, power, search.columns, search.power);
-        let own = shape::SearchView { columns: search.columns, power: search.power, energies: search.energies };
+        let view = shape::SearchView { columns: search.columns, power: search.power };
         let listed = record.listed / shape.classes;
-        let mut number = 0;
+        let width = shape.translations * PANEL;
+        let mut panels = 0;
         for class in 0..shape.classes {
             let range = class * listed..(class + 1) * listed;
             for (poses, log_priors) in poses[range.clone()].chunks(PANEL).zip(log_priors[range].chunks(PANEL)) {
-                let panel = coarse::Panel { poses, log_priors, number };
-                coarse::compare_panel(
-                    context,
-                    worker,
-                    &panel,
-                    &own,
-                    0,
-                    std::slice::from_ref(&*record),
-                    &buffers.log_offsets[p * offsets..],
-                )?;
-                number += 1;
+                let panel = coarse::Panel { poses, log_priors };
+                let energies = &mut search.energies[panels * width..][..width];
+                let least = &mut search.least[panels..=panels];
+                let (alone, log_offsets) = (std::slice::from_ref(&*record), &buffers.log_offsets[p * offsets..]);
+                coarse::compare_panel(context, worker, &panel, &view, alone, log_offsets, energies, least)?;
+                panels += 1;
             }
         }
-        let used = number * PANEL * shape.translations;
-        coarse::significant(context, worker, record, &own.energies[..used], bits, listed);
+        let found = Found {
+            energies: search.energies,
+            least: search.least,
+            particle: 0,
+            searched: 1,
+            panels,
+            per_class: listed,
+            translations: shape.translations,
+        };
+        significant(context, worker, record, found, bits);
         worker.lane.search = search;
         Ok(())
     })

@@ -236,24 +236,25 @@ pub fn buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Bu
 }
 
 /// What a panel is compared with.
-pub struct SearchView<'v, T: Scalar> {
+pub struct SearchView<'v, T> {
     pub columns: &'v [T],
     pub power: &'v [T],
-    pub energies: &'v [T::Cell],
 }
 
 /// Buffers of one coarse search.
-pub struct SearchBuffers<'f, T: Scalar> {
+pub struct SearchBuffers<'f, T> {
     /// Shifted images and CTF powers of the searched particles, coarse rows.
     pub columns: &'f mut [T],
     pub power: &'f mut [T],
-    /// Energies, then weights: per particle, panel, translation, orientation of the panel.
-    pub energies: &'f [T::Cell],
+    /// Energies by panel, particle, translation and orientation of the panel.
+    pub energies: &'f mut [T],
+    /// The smallest of them by panel and particle.
+    pub least: &'f mut [T],
 }
 
-impl<T: Scalar> Default for SearchBuffers<'_, T> {
+impl<T> Default for SearchBuffers<'_, T> {
     fn default() -> Self {
-        Self { columns: &mut [], power: &mut [], energies: &[] }
+        Self { columns: &mut [], power: &mut [], energies: &mut [], least: &mut [] }
     }
 }
 
@@ -262,15 +263,19 @@ fn search_buffers<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape, q: usize)
     Ok(SearchBuffers {
         columns: frame.zeroed("coarse columns", q * shape.translations * shape.coarse_row::<T>())?,
         power: frame.zeroed("coarse CTF power", q * shape.coarse_real_row::<T>())?,
-        energies: frame.zeroed("coarse energies", q * shape.samples())?,
+        energies: frame.alloc("coarse energies", q * shape.samples())?,
+        least: frame.alloc("least energies", q * shape.panels())?,
     })
 }
 
 /// What one thread works with.
-pub struct Lane<'f, T: Scalar> {
+pub struct Lane<'f, T> {
     /// Local searches: a thread does a particle alone.
     pub search: SearchBuffers<'f, T>,
     pub selector: Selector<'f>,
+    /// Panels of a particle whose samples have weights, and these weights.
+    pub active: &'f mut [u32],
+    pub coarse_weights: &'f mut [T],
     /// Slices of a panel, or the children of one orientation times the phases of the translation children.
     pub rows: &'f mut [T],
     /// Slices of the children.
@@ -306,6 +311,8 @@ pub fn lane<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Lane<
     Ok(Lane {
         search: search_buffers(frame, shape, usize::from(shape.local))?,
         selector: Selector::new(frame.alloc("selection", BINS)?),
+        active: frame.alloc("active panels", shape.panels())?,
+        coarse_weights: frame.alloc("coarse weights", shape.samples())?,
         rows: frame.alloc("rows", (PANEL * coarse_row).max(shape.children() * row))?,
         slices: frame.alloc("child slices", shape.turns * row)?,
         squares: frame.zeroed("squares", (PANEL * coarse_real).max(shape.turns * real))?,
