@@ -1,8 +1,10 @@
 //! The micro-kernels: one generic body, instantiated for each instruction set and scalar.
 #![allow(unsafe_code)]
 
+use super::CHAIN;
 use super::CUT;
 use super::Coefficients;
+use super::WIDE;
 
 /// One vector of `LANES` values, in as many registers as the instruction set needs.
 trait Vector: Copy {
@@ -195,10 +197,92 @@ unsafe fn combine_all<V: Vector, const R: usize, const K: usize>(
     }
 }
 
-/// Entry points of one instruction set and scalar. `$dot_tile` and `$combine_tile` are the tile sizes
-/// that fill its registers.
+/// All [`WIDE`] rows against `B` columns; `W` vectors hold a value of every row.
+///
+/// # Safety
+/// `rows` holds `length` groups of [`WIDE`] values, every column `length` values, `out` `B` groups; `W` times the lanes is
+/// [`WIDE`] and the instruction set of `V` is present.
+#[inline(always)]
+unsafe fn wide_tile<V: Vector, const W: usize, const B: usize>(
+    rows: *const V::T,
+    length: usize,
+    columns: [*const V::T; B],
+    one: V,
+    out: *mut V::T,
+) {
+    let mut start = 0;
+    while start < length {
+        let end = length.min(start + CUT);
+        let mut totals = [[V::zero(); W]; B];
+        let mut k = start;
+        while k < end {
+            let stop = end.min(k + CHAIN);
+            let mut sums = [[V::zero(); W]; B];
+            while k < stop {
+                // SAFETY: k < length.
+                let values: [V; W] = std::array::from_fn(|w| unsafe { V::load(rows.add(k * WIDE + w * V::LANES)) });
+                for b in 0..B {
+                    // SAFETY: as above.
+                    let c = V::splat(unsafe { *columns[b].add(k) });
+                    for w in 0..W {
+                        sums[b][w] = sums[b][w].fma(values[w], c);
+                    }
+                }
+                k += 1;
+            }
+            for b in 0..B {
+                for w in 0..W {
+                    totals[b][w] = totals[b][w].fma(sums[b][w], one);
+                }
+            }
+        }
+        for b in 0..B {
+            for w in 0..W {
+                // SAFETY: `out` holds B groups.
+                unsafe {
+                    let place = out.add(b * WIDE + w * V::LANES);
+                    let before = if start == 0 { V::zero() } else { V::load(place) };
+                    before.fma(totals[b][w], one).store(place);
+                }
+            }
+        }
+        start = end;
+    }
+}
+
+/// # Safety
+/// Sizes as checked by [`super::wide_dot`]; the instruction set of `V` is present.
+#[inline(always)]
+unsafe fn wide_all<V: Vector, const W: usize, const B: usize>(
+    rows: &[V::T],
+    length: usize,
+    columns: &[&[V::T]],
+    one: V::T,
+    out: &mut [V::T],
+) {
+    let (rows, out, one) = (rows.as_ptr(), out.as_mut_ptr(), V::splat(one));
+    let mut j = 0;
+    while j < columns.len() {
+        // SAFETY: the sizes were checked by the caller.
+        unsafe {
+            let place = out.add(j * WIDE);
+            if j + B <= columns.len() {
+                let tile = std::array::from_fn(|i| columns[j + i].as_ptr());
+                wide_tile::<V, W, B>(rows, length, tile, one, place);
+                j += B;
+            } else {
+                wide_tile::<V, W, 1>(rows, length, [columns[j].as_ptr()], one, place);
+                j += 1;
+            }
+        }
+    }
+}
+
+/// Entry points of one instruction set and scalar. `$a` to `$k` are the tile sizes that fill its registers; `$w` vectors
+/// hold [`WIDE`] values.
 macro_rules! entry {
-    ($module:ident, $vector:ty, $t:ty, [$a:literal, $b:literal], [$r:literal, $k:literal] $(, $features:literal)?) => {
+    ($module:ident, $vector:ty, $t:ty, [$a:literal, $b:literal], [$r:literal, $k:literal],
+     [$w:literal, $c:literal] $(, $features:literal)?) => {
         pub(super) mod $module {
             use super::*;
 
@@ -210,6 +294,16 @@ macro_rules! entry {
                 }
                 // SAFETY: `Isa` values exist only for sets this processor has.
                 unsafe { inner(a, a_rows, length, columns, out) }
+            }
+
+            pub fn wide_dot(rows: &[$t], length: usize, columns: &[&[$t]], out: &mut [$t]) {
+                $(#[target_feature(enable = $features)])?
+                unsafe fn inner(rows: &[$t], length: usize, columns: &[&[$t]], out: &mut [$t]) {
+                    // SAFETY: sizes were checked by `product::wide_dot`.
+                    unsafe { wide_all::<$vector, $w, $c>(rows, length, columns, 1.0, out) }
+                }
+                // SAFETY: `Isa` values exist only for sets this processor has.
+                unsafe { inner(rows, length, columns, out) }
             }
 
             pub fn combine(c: Coefficients<'_, $t>, terms: &[&[$t]], rows: usize, length: usize, out: &mut [$t]) {
@@ -231,13 +325,13 @@ mod vector_portable;
 #[path = "vector_x86.rs"]
 mod vector_x86;
 
-entry!(portable_f32, super::vector_portable::Lanes<f32, 16>, f32, [2, 2], [4, 1]);
-entry!(portable_f64, super::vector_portable::Lanes<f64, 8>, f64, [2, 2], [4, 1]);
+entry!(portable_f32, super::vector_portable::Lanes<f32, 16>, f32, [2, 2], [4, 1], [2, 2]);
+entry!(portable_f64, super::vector_portable::Lanes<f64, 8>, f64, [2, 2], [4, 1], [4, 1]);
 #[cfg(target_arch = "x86_64")]
-entry!(avx512_f32, super::vector_x86::V512f32, f32, [4, 6], [8, 3], "avx512f,avx512dq,fma,avx2");
+entry!(avx512_f32, super::vector_x86::V512f32, f32, [4, 6], [8, 3], [2, 12], "avx512f,avx512dq,fma,avx2");
 #[cfg(target_arch = "x86_64")]
-entry!(avx512_f64, super::vector_x86::V512f64, f64, [4, 6], [8, 3], "avx512f,avx512dq,fma,avx2");
+entry!(avx512_f64, super::vector_x86::V512f64, f64, [4, 6], [8, 3], [4, 6], "avx512f,avx512dq,fma,avx2");
 #[cfg(target_arch = "x86_64")]
-entry!(avx2_f32, super::vector_x86::V256f32, f32, [2, 2], [4, 1], "fma,avx2");
+entry!(avx2_f32, super::vector_x86::V256f32, f32, [2, 2], [4, 1], [2, 3], "fma,avx2");
 #[cfg(target_arch = "x86_64")]
-entry!(avx2_f64, super::vector_x86::V256f64, f64, [2, 2], [4, 1], "fma,avx2");
+entry!(avx2_f64, super::vector_x86::V256f64, f64, [2, 2], [4, 1], [4, 1], "fma,avx2");

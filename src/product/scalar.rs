@@ -33,6 +33,8 @@ pub trait Scalar:
     #[doc(hidden)]
     fn dot(isa: Isa, a: &[Self], a_rows: usize, length: usize, columns: &[&[Self]], out: &mut [Self]);
     #[doc(hidden)]
+    fn wide_dot(isa: Isa, rows: &[Self], length: usize, columns: &[&[Self]], out: &mut [Self]);
+    #[doc(hidden)]
     fn combine(
         isa: Isa,
         coefficients: Coefficients<'_, Self>,
@@ -86,6 +88,16 @@ macro_rules! scalar {
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx2 => kernel::$avx2::dot(a, a_rows, length, columns, out),
                     _ => kernel::$portable::dot(a, a_rows, length, columns, out),
+                }
+            }
+
+            fn wide_dot(isa: Isa, rows: &[Self], length: usize, columns: &[&[Self]], out: &mut [Self]) {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => kernel::$avx512::wide_dot(rows, length, columns, out),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => kernel::$avx2::wide_dot(rows, length, columns, out),
+                    _ => kernel::$portable::wide_dot(rows, length, columns, out),
                 }
             }
 

@@ -44,6 +44,35 @@ fn dot_is_position_independent<T: Scalar + PartialEq>(tolerance: f64) {
     }
 }
 
+fn wide_dot_is_position_independent<T: Scalar + PartialEq>(tolerance: f64) {
+    for length in [3, CHAIN + 5, CUT + 2 * CHAIN + 9] {
+        let stride = length + 4;
+        let a = values::<T>(1, 30 * stride);
+        let b = values::<T>(2, 17 * length);
+        let columns = rows(&b, length);
+        let mut wide = vec![T::from_f64(9.0); WIDE * length];
+        side_by_side(&a, stride, length, &mut wide);
+        let results = sets().into_iter().map(|isa| {
+            let mut all = vec![T::default(); WIDE * 17];
+            wide_dot(isa, &wide, length, &columns, &mut all);
+            for j in 0..17 {
+                let mut alone = vec![T::default(); WIDE];
+                wide_dot(isa, &wide, length, &columns[j..=j], &mut alone);
+                assert!(all[j * WIDE..][..WIDE] == alone[..], "{isa:?} column {j}");
+                for i in 0..WIDE {
+                    let value = |k: usize| if i < 30 { a[i * stride + k].to_f64() } else { 0.0 };
+                    let truth: f64 = (0..length).map(|k| value(k) * columns[j][k].to_f64()).sum();
+                    let error = (alone[i].to_f64() - truth).abs();
+                    assert!(error <= tolerance * length as f64, "{isa:?}: error {error} at length {length}");
+                }
+            }
+            all
+        });
+        let results: Vec<Vec<T>> = results.collect();
+        assert!(results.iter().all(|r| *r == results[0]), "instruction sets differ");
+    }
+}
+
 fn combine_is_position_independent<T: Scalar + PartialEq>(tolerance: f64) {
     let length = 7 * T::LANES;
     let terms = values::<T>(3, 9 * length);
@@ -78,6 +107,16 @@ fn dot_f32() {
 #[test]
 fn dot_f64() {
     dot_is_position_independent::<f64>(F64);
+}
+
+#[test]
+fn wide_dot_f32() {
+    wide_dot_is_position_independent::<f32>(F32);
+}
+
+#[test]
+fn wide_dot_f64() {
+    wide_dot_is_position_independent::<f64>(F64);
 }
 
 #[test]
@@ -139,6 +178,11 @@ fn speed() {
             }
             let flops = (repeats * 2 * 32 * 64 * length) as f64;
             let dot_rate = flops / (cpu_seconds() - start) / 1e9;
+            let start = cpu_seconds();
+            for _ in 0..repeats {
+                wide_dot(isa, a, length, &columns, &mut out);
+            }
+            let wide_rate = flops / (cpu_seconds() - start) / 1e9;
             let mut spread = vec![0.0; 32 * length];
             let w = values::<f32>(7, 32 * 64);
             let start = cpu_seconds();
@@ -147,7 +191,9 @@ fn speed() {
                 combine(isa, c, &columns, 32, length, &mut spread);
             }
             let combine_rate = flops / (cpu_seconds() - start) / 1e9;
-            println!("{isa:?} length {length}: dot {dot_rate:.1}, combine {combine_rate:.1} GFLOP/s");
+            println!(
+                "{isa:?} length {length}: dot {dot_rate:.1}, wide {wide_rate:.1}, combine {combine_rate:.1} GFLOP/s"
+            );
         }
     }
 }

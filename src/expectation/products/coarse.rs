@@ -44,12 +44,30 @@ pub fn project<T: Scalar>(context: &Context<'_, T>, worker: &mut Worker<'_, T>, 
     let (class, _) = context.split(poses[0]);
     worker.matrices.clear();
     worker.matrices.extend(poses.iter().map(|pose| context.task.orientations.matrix(context.split(*pose).1)));
-    let Lane { rows, squares, .. } = &mut worker.lane;
+    let Lane { rows, squares, wide, .. } = &mut worker.lane;
     context.read_slices(class, &worker.matrices, shape.coarse_pixels, row, rows);
     for (slice, square) in rows.chunks_exact_mut(row).zip(squares.chunks_exact_mut(real)).take(poses.len()) {
         slice[2 * shape.coarse_pixels..].fill(T::default());
         product::squares(context.isa, &slice[..2 * shape.coarse_pixels], square);
         square[shape.coarse_pixels..].fill(T::default());
+    }
+    if !shape.local {
+        product::side_by_side(&rows[..poses.len() * row], row, 2 * shape.coarse_pixels, wide);
+    }
+}
+
+/// Products of the projected poses with shifted images, into `lane.scores`: by image, then pose, [`PANEL`] places an
+/// image. In a search everywhere the panel's slices lie side by side, since many images meet them.
+pub fn multiply<T: Scalar>(context: &Context<'_, T>, lane: &mut Lane<'_, T>, count: usize, images: &[&[T]]) {
+    let shape = &context.shape;
+    let Lane { rows, wide, scores, .. } = lane;
+    if !shape.local {
+        return product::wide_dot(context.isa, wide, 2 * shape.coarse_pixels, images, scores);
+    }
+    product::dot(context.isa, rows, count, shape.coarse_row::<T>(), images, scores);
+    // From `count` places an image to PANEL, the last first.
+    for image in (1..images.len()).rev().filter(|_| count < PANEL) {
+        scores.copy_within(image * count..(image + 1) * count, image * PANEL);
     }
 }
 
@@ -70,7 +88,6 @@ pub fn compare_panel<T: Scalar>(
     let count = panel.poses.len();
     let (class, _) = context.split(panel.poses[0]);
     project(context, worker, panel.poses);
-    let Lane { rows, squares: square_rows, scores, square_scores, .. } = &mut worker.lane;
     let offsets = shape.translations * (1 + shape.steps);
     least.fill(T::INFINITY);
     for tile_start in (0..records.len()).step_by(TILE) {
@@ -79,7 +96,8 @@ pub fn compare_panel<T: Scalar>(
         for q in tile_start..tile_end {
             powers.push(&search.power[q * real..][..real]);
         }
-        product::dot(context.isa, square_rows, count, real, powers.rows(), square_scores);
+        let Lane { squares, square_scores, .. } = &mut worker.lane;
+        product::dot(context.isa, squares, count, real, powers.rows(), square_scores);
         let columns = (tile_end - tile_start) * shape.translations;
         for column_start in (0..columns).step_by(TILE) {
             let column_end = (column_start + TILE).min(columns);
@@ -89,7 +107,8 @@ pub fn compare_panel<T: Scalar>(
                 let (q, t) = at(column);
                 images.push(&search.columns[(q * shape.translations + t) * row..][..row]);
             }
-            product::dot(context.isa, rows, count, row, images.rows(), scores);
+            multiply(context, &mut worker.lane, count, images.rows());
+            let Lane { scores, square_scores, .. } = &worker.lane;
             for column in column_start..column_end {
                 let (q, t) = at(column);
                 let record = &records[q];
@@ -102,7 +121,7 @@ pub fn compare_panel<T: Scalar>(
                 }
                 let (energies, rest) = energies.split_at_mut(count);
                 rest.fill(T::INFINITY);
-                let products = &scores[(column - column_start) * count..][..count];
+                let products = &scores[(column - column_start) * PANEL..][..count];
                 let powers = &square_scores[(q - tile_start) * count..][..count];
                 if context.task.comparison == Comparison::Likelihood {
                     let offset = log_offsets[q * offsets + t];

@@ -19,7 +19,7 @@ use crate::weights::Selector;
 /// Columns that one product takes at a time.
 pub const TILE: usize = 24;
 /// Orientations of one panel of the coarse pass.
-pub const PANEL: usize = 32;
+pub const PANEL: usize = product::WIDE;
 
 /// Sizes for one optics group in one iteration. They follow from the plan only, never from the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,6 +278,8 @@ pub struct Lane<'f, T> {
     pub coarse_weights: &'f mut [T],
     /// Slices of a panel, or the children of one orientation times the phases of the translation children.
     pub rows: &'f mut [T],
+    /// Searches everywhere: the slices of a panel side by side.
+    pub wide: &'f mut [T],
     /// Slices of the children.
     pub slices: &'f mut [T],
     /// |P|^2 of a panel or of the children.
@@ -314,6 +316,7 @@ pub fn lane<'f, T: Scalar>(frame: &mut Frame<'f>, shape: &Shape) -> Result<Lane<
         active: frame.alloc("active panels", shape.panels())?,
         coarse_weights: frame.alloc("coarse weights", shape.samples())?,
         rows: frame.alloc("rows", (PANEL * coarse_row).max(shape.children() * row))?,
+        wide: frame.alloc("slices side by side", if shape.local { 0 } else { PANEL * 2 * shape.coarse_pixels })?,
         slices: frame.alloc("child slices", shape.turns * row)?,
         squares: frame.zeroed("squares", (PANEL * coarse_real).max(shape.turns * real))?,
         scores: frame.alloc("scores", TILE * BLOCK)?,

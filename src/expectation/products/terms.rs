@@ -145,9 +145,17 @@ fn coarse_terms<T: Scalar>(
     for panel in poses.chunks(PANEL) {
         coarse::project(context, worker, panel);
         let squares = products(context, worker.lane.squares, panel.len(), real, power);
-        let products = products(context, worker.lane.rows, panel.len(), row, columns);
-        for (square, products) in squares.iter().zip(products.chunks_exact(context.shape.translations)) {
-            out.extend(products.iter().map(|product| Terms { square: 0.5 * square, product: *product }));
+        let images: Vec<&[T]> = columns.chunks_exact(row).collect();
+        let products: Vec<f64> = images
+            .iter()
+            .flat_map(|image| {
+                coarse::multiply(context, &mut worker.lane, panel.len(), &[image]);
+                worker.lane.scores[..panel.len()].iter().map(|p| product_f64(*p)).collect::<Vec<f64>>()
+            })
+            .collect();
+        for (pose, square) in squares.iter().enumerate() {
+            let of_pose = products.iter().skip(pose).step_by(panel.len());
+            out.extend(of_pose.map(|product| Terms { square: 0.5 * square, product: *product }));
         }
     }
 }
