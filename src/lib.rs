@@ -1,5 +1,5 @@
 //! relion-rs: refinement of cryo-EM single-particle maps by regularised-likelihood
-//! expectation maximisation, as RELION does it, on one machine or on a Slurm cluster.
+//! expectation maximisation, as RELION does it.
 //!
 //! The rooms, in the order in which data flows through them. A room uses rooms above
 //! it and never one below; `docs/ARCHITECTURE.md` states the rules, `tests/suite/tidy.rs`

@@ -87,10 +87,6 @@ impl Arena {
         Self { shared, _memory: None }
     }
 
-    pub fn is_counting(&self) -> bool {
-        self.shared.base.is_null()
-    }
-
     pub fn capacity(&self) -> usize {
         self.shared.capacity
     }
@@ -207,11 +203,6 @@ impl<'f> Frame<'f> {
     /// Bytes left above the top.
     pub fn free(&self) -> usize {
         self.end - self.top
-    }
-
-    /// True when nothing is really allocated and slices are empty.
-    pub fn is_counting(&self) -> bool {
-        self.shared.base.is_null()
     }
 
     fn full(&self, name: &str, bytes: usize) -> Error {

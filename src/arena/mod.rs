@@ -19,6 +19,16 @@
 //! });
 //! ```
 //!
+//! The same compiles where nothing is kept:
+//!
+//! ```
+//! use relion_rs::arena::{Arena, Kind};
+//! let mut arena = Arena::reserve(1 << 16).unwrap();
+//! arena.run(|run| {
+//!     run.child(Kind::Batch, |batch| batch.alloc::<f32>("images", 8).unwrap()[0] = 1.0);
+//! });
+//! ```
+//!
 //! A parent cannot allocate while its child lives:
 //!
 //! ```compile_fail
@@ -27,6 +37,18 @@
 //! arena.run(|run| {
 //!     run.child(Kind::Batch, |batch| {
 //!         run.alloc::<f32>("late", 8).unwrap();
+//!     });
+//! });
+//! ```
+//!
+//! The same compiles where the child allocates:
+//!
+//! ```
+//! use relion_rs::arena::{Arena, Kind};
+//! let mut arena = Arena::reserve(1 << 16).unwrap();
+//! arena.run(|run| {
+//!     run.child(Kind::Batch, |batch| {
+//!         batch.alloc::<f32>("late", 8).unwrap();
 //!     });
 //! });
 //! ```

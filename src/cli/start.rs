@@ -114,15 +114,12 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, screen: &Screen) -> Result<ExitCode
 /// The engine was stopped within an iteration; what was finished before is on disk.
 fn stopped(run_dir: &RunDir, plan: &Plan, screen: &Screen) -> ExitCode {
     let out = plan.out.display();
-    let text = match progress::read(&run_dir.progress()).ok().and_then(|records| last_checkpoint(&records)) {
-        Some(iteration) => {
-            format!("stopped; `relion-rs resume {out}`, or the same command, goes on after iteration {iteration}")
-        }
-        None => {
-            format!("stopped before the first checkpoint; `relion-rs resume {out}`, or the same command, starts anew")
-        }
+    let last = progress::read(&run_dir.progress()).ok().and_then(|records| last_checkpoint(&records));
+    let goes_on = match last {
+        Some(iteration) => format!("goes on after iteration {iteration}"),
+        None => "starts anew: there is no checkpoint yet".to_owned(),
     };
-    screen.warning(&text);
+    screen.warning(&format!("stopped; `relion-rs resume {out}`, or the same command, {goes_on}"));
     ExitCode::Checkpointed
 }
 

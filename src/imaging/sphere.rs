@@ -65,12 +65,6 @@ impl SphereRows {
         (z + self.edge) as usize * (2 * self.edge as usize + 1) + (y + self.edge) as usize
     }
 
-    /// First voxel of a row by its index.
-    #[inline]
-    pub fn row_start(&self, row: usize) -> usize {
-        self.starts[row] as usize
-    }
-
     /// The whole table of first voxels (row_count + 1 entries), for hot loops.
     pub fn starts(&self) -> &[u32] {
         &self.starts

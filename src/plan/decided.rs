@@ -105,7 +105,7 @@ pub struct Plan {
     pub backend: Backend,
     pub isa: InstructionSet,
     pub block_particles: usize,
-    /// `None`: as many as memory allows.
+    /// `None`: 4, or fewer where memory is short.
     pub blocks_per_batch: Option<usize>,
     pub keep_last: usize,
     /// `None`: only the latest checkpoints are kept.

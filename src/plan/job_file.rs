@@ -160,7 +160,7 @@ pub struct JobFile {
     /// Particles in a block, the unit of work; part of what decides the bits of a result
     #[arg(long, value_name = "N", help_heading = "Computing")]
     pub block_particles: Option<u32>,
-    /// Blocks worked on together; 0: as many as memory allows
+    /// Blocks worked on together; 0: 4, or fewer where memory is short
     #[arg(long, value_name = "N", help_heading = "Computing")]
     pub blocks_per_batch: Option<u32>,
     /// Checkpoints kept: this many of the latest

@@ -193,7 +193,7 @@ pub fn resolve(layers: &Layers, reference_maps: usize, working_directory: &Path)
         oversampling: if skip_align { 0 } else { oversampling },
         offset_range_pixels,
         offset_step_pixels,
-        sigma_offset_angstrom: checked.real("sigma_offset", job.sigma_offset, 1e-3..=1e4, "Angstrom, more than 0")?,
+        sigma_offset_angstrom: checked.real("sigma_offset", job.sigma_offset, 0.1..=1e4, "Angstrom, at least 0.1")?,
         sigma_angles_degrees: non_zero(sigma_angles),
         skip_align,
         perturb: if skip_align { 0.0 } else { perturb },

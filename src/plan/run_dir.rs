@@ -87,11 +87,6 @@ impl RunDir {
         self.root.join(format!("{}_{name}", Self::OUTPUT_PREFIX))
     }
 
-    /// `DIR/run`: outputs of RELION are named by appending to it.
-    pub fn output_prefix(&self) -> PathBuf {
-        self.root.join(Self::OUTPUT_PREFIX)
-    }
-
     fn lock_file(&self) -> PathBuf {
         self.root.join("log/lock")
     }

@@ -4,12 +4,15 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 
-/// An instruction set; part of a run's numerical identity.
+/// An instruction set; part of a run's numerical identity. Those that a processor may lack come from [`Isa::detect`] and
+/// [`Isa::from_name`] only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
     /// AVX-512F: 16 floats a register.
+    #[non_exhaustive]
     Avx512,
     /// AVX2 with FMA: 8 floats a register.
+    #[non_exhaustive]
     Avx2,
     /// Whatever the compiler's baseline has.
     Portable,

@@ -2,10 +2,10 @@
 //!
 //! Products are three operations on rows of equal length:
 //! - [`dot`]: every row of one set times every row of another, summed over their length.
-//! - [`wide_dot`]: the same for exactly [`WIDE`] rows that lie side by side, which is faster where they meet many columns.
+//! - [`wide_dot`]: the same for exactly [`WIDE`] rows that lie side by side: faster where they meet many columns.
 //! - [`combine`]: linear combinations of rows.
 //!
-//! A row's length is a multiple of [`Scalar::LANES`] (pad with zeros). Each element of a result is
+//! The length of a row of the first and the last is a multiple of [`Scalar::LANES`] (pad with zeros). Each element of a result is
 //! computed from its own operands in one fixed order: [`dot`] runs `LANES` chains of fused
 //! multiply-adds, adds them as a fixed tree and cuts the length every [`CUT`] values; [`wide_dot`]
 //! adds up chains of [`CHAIN`] and cuts alike; [`combine`] runs one chain over its terms. Neighbours never enter, so the bits do not depend on an
@@ -45,20 +45,24 @@ pub fn padded<T: Scalar>(length: usize) -> usize {
 ///
 /// `a` holds `a_rows` rows of `length` values; every column holds at least `length` values.
 /// `length` is a multiple of `T::LANES`.
+#[allow(unsafe_code)]
 pub fn dot<T: Scalar>(isa: Isa, a: &[T], a_rows: usize, length: usize, columns: &[&[T]], out: &mut [T]) {
     assert!(length.is_multiple_of(T::LANES), "row length {length} is not a whole number of vectors");
     assert!(a.len() >= a_rows * length, "fewer rows than announced");
     assert!(columns.iter().all(|c| c.len() >= length), "a column is shorter than the rows");
     assert!(out.len() >= columns.len() * a_rows, "the output is too short");
-    T::dot(isa, a, a_rows, length, columns, out);
+    // SAFETY: the sizes were checked above.
+    unsafe { T::dot(isa, a, a_rows, length, columns, out) }
 }
 
 /// `out[b * WIDE + a] = sum_k rows[k * WIDE + a] * columns[b][k]`, k below `length`: see [`side_by_side`].
+#[allow(unsafe_code)]
 pub fn wide_dot<T: Scalar>(isa: Isa, rows: &[T], length: usize, columns: &[&[T]], out: &mut [T]) {
     assert!(rows.len() >= length * WIDE, "fewer rows than announced");
     assert!(columns.iter().all(|c| c.len() >= length), "a column is shorter than the rows");
     assert!(out.len() >= columns.len() * WIDE, "the output is too short");
-    T::wide_dot(isa, rows, length, columns, out);
+    // SAFETY: the sizes were checked above.
+    unsafe { T::wide_dot(isa, rows, length, columns, out) }
 }
 
 /// Puts up to [`WIDE`] rows (`stride` apart) side by side: `out[k * WIDE + a] = rows[a * stride + k]`; zeros where there
@@ -82,6 +86,7 @@ pub fn side_by_side<T: Scalar>(rows: &[T], stride: usize, length: usize, out: &m
 /// `out[r * length + k] = sum_j coefficients[j * stride_term + r * stride_row] * terms[j][k]`, j ascending.
 ///
 /// `out` holds `rows` rows of `length` values and is overwritten. `length` is a multiple of `T::LANES`.
+#[allow(unsafe_code)]
 pub fn combine<T: Scalar>(
     isa: Isa,
     coefficients: Coefficients<'_, T>,
@@ -97,7 +102,8 @@ pub fn combine<T: Scalar>(
         let last = last_row * coefficients.stride_row + last_term * coefficients.stride_term;
         assert!(last < coefficients.values.len(), "fewer coefficients than rows times terms");
     }
-    T::combine(isa, coefficients, terms, rows, length, out);
+    // SAFETY: the sizes were checked above.
+    unsafe { T::combine(isa, coefficients, terms, rows, length, out) }
 }
 
 /// A matrix of coefficients addressed as `values[term * stride_term + row * stride_row]`.

@@ -1,4 +1,5 @@
 //! The scalar of the engine: `f32` or `f64`.
+#![allow(unsafe_code)]
 
 use super::Coefficients;
 use super::Isa;
@@ -22,8 +23,6 @@ pub trait Scalar:
 {
     /// Values of one vector; rows are padded to multiples of it.
     const LANES: usize;
-    /// Name in plans and reports.
-    const NAME: &'static str;
 
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
@@ -31,11 +30,17 @@ pub trait Scalar:
     fn exp(self) -> Self;
 
     #[doc(hidden)]
-    fn dot(isa: Isa, a: &[Self], a_rows: usize, length: usize, columns: &[&[Self]], out: &mut [Self]);
+    /// # Safety
+    /// Sizes as the function of this name in the room checks them.
+    unsafe fn dot(isa: Isa, a: &[Self], a_rows: usize, length: usize, columns: &[&[Self]], out: &mut [Self]);
     #[doc(hidden)]
-    fn wide_dot(isa: Isa, rows: &[Self], length: usize, columns: &[&[Self]], out: &mut [Self]);
+    /// # Safety
+    /// Sizes as the function of this name in the room checks them.
+    unsafe fn wide_dot(isa: Isa, rows: &[Self], length: usize, columns: &[&[Self]], out: &mut [Self]);
     #[doc(hidden)]
-    fn combine(
+    /// # Safety
+    /// Sizes as the function of this name in the room checks them.
+    unsafe fn combine(
         isa: Isa,
         coefficients: Coefficients<'_, Self>,
         terms: &[&[Self]],
@@ -61,10 +66,9 @@ macro_rules! exponential {
 }
 
 macro_rules! scalar {
-    ($type:ty, $lanes:expr, $name:expr, $exponential:expr, $avx512:ident, $avx2:ident, $portable:ident) => {
+    ($type:ty, $lanes:expr, $exponential:expr, $avx512:ident, $avx2:ident, $portable:ident) => {
         impl Scalar for $type {
             const LANES: usize = $lanes;
-            const NAME: &'static str = $name;
 
             #[inline(always)]
             fn from_f64(x: f64) -> Self {
@@ -81,7 +85,7 @@ macro_rules! scalar {
                 $exponential(self)
             }
 
-            fn dot(isa: Isa, a: &[Self], a_rows: usize, length: usize, columns: &[&[Self]], out: &mut [Self]) {
+            unsafe fn dot(isa: Isa, a: &[Self], a_rows: usize, length: usize, columns: &[&[Self]], out: &mut [Self]) {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx512 => kernel::$avx512::dot(a, a_rows, length, columns, out),
@@ -91,7 +95,7 @@ macro_rules! scalar {
                 }
             }
 
-            fn wide_dot(isa: Isa, rows: &[Self], length: usize, columns: &[&[Self]], out: &mut [Self]) {
+            unsafe fn wide_dot(isa: Isa, rows: &[Self], length: usize, columns: &[&[Self]], out: &mut [Self]) {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
                     Isa::Avx512 => kernel::$avx512::wide_dot(rows, length, columns, out),
@@ -101,7 +105,7 @@ macro_rules! scalar {
                 }
             }
 
-            fn combine(
+            unsafe fn combine(
                 isa: Isa,
                 coefficients: Coefficients<'_, Self>,
                 terms: &[&[Self]],
@@ -138,8 +142,8 @@ fn exp_f64(x: f64) -> f64 {
     e
 }
 
-scalar!(f32, 16, "single", exp_f32, avx512_f32, avx2_f32, portable_f32);
-scalar!(f64, 8, "double", exp_f64, avx512_f64, avx2_f64, portable_f64);
+scalar!(f32, 16, exp_f32, avx512_f32, avx2_f32, portable_f32);
+scalar!(f64, 8, exp_f64, avx512_f64, avx2_f64, portable_f64);
 
 #[cfg(test)]
 mod tests {

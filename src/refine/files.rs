@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::error::Error;
@@ -104,6 +105,11 @@ impl<'a> Files<'a> {
             resumed_from,
             last_iteration: self.plan.iterations,
         }))
+    }
+
+    /// Time since the engine started.
+    pub fn elapsed(&self) -> Duration {
+        self.begin.elapsed()
     }
 
     pub fn iteration_started(&mut self, iteration: u32) -> Result<()> {
@@ -346,7 +352,7 @@ fn cpu_seconds() -> f64 {
         .map_or(0.0, |usage| seconds(usage.user_time()) + seconds(usage.system_time()))
 }
 
-/// Most memory that this process held so far, mapped images included; 0 where the system does not tell.
+/// Most memory that this process held so far; 0 where the system does not tell.
 fn resident_peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));

@@ -73,6 +73,8 @@ impl ImageSource for Images<'_> {
         order.clear();
         order.extend(wanted.iter().copied().zip(0..));
         order.sort_unstable();
+        of_stack.clear();
+        of_stack.reserve(wanted.len());
         for same in order.chunk_by(|a, b| a.0.stack == b.0.stack) {
             of_stack.clear();
             of_stack.extend(same.iter().map(|(image, place)| (image.index, *place)));

@@ -29,6 +29,10 @@ const LEAST_BYTES: usize = 1 << 20;
 
 /// Records of a particle: what is read, found and written about it, the input row as text included.
 const PARTICLE_BYTES: usize = 1024;
+/// What is summed about a particle in each class.
+const CLASS_BYTES: usize = 32;
+/// Directions with their mates, angles, and probabilities in every class and half, shared out over the orientations.
+const ORIENTATION_BYTES: usize = 16;
 /// Tables with an entry a row of the padded volume: starts of rows, pointers to rows in transforms, sums per plane
 /// and shell.
 const ROW_BYTES: usize = 64;
@@ -46,15 +50,16 @@ pub struct Beside {
 }
 
 impl Beside {
-    pub fn new(plan: &Plan, inputs: &Inputs, step: &maximise::Step) -> Self {
+    /// `orientations`: those of the grid, over all directions.
+    pub fn new(plan: &Plan, inputs: &Inputs, step: &maximise::Step, orientations: usize) -> Self {
         let halves = if plan.kind == JobKind::Refine3d { 2 } else { 1 };
         let read = inputs.references.len() + usize::from(inputs.mask.is_some());
         // One map more while one replaces another.
         let maps = read + halves * plan.classes + 1 + if step.unfiltered { 2 } else { 0 };
         Self {
             models: maps * inputs.box_pixels().pow(3) * size_of::<f32>(),
-            particles: inputs.dataset.particles.len() * PARTICLE_BYTES,
-            tables: step.geometry.rows.row_count() * ROW_BYTES,
+            particles: inputs.dataset.particles.len() * (PARTICLE_BYTES + plan.classes * CLASS_BYTES),
+            tables: step.geometry.rows.row_count() * ROW_BYTES + orientations * ORIENTATION_BYTES,
             program: PROGRAM_BYTES,
         }
     }

@@ -43,6 +43,7 @@ impl<'a> Metered<'a> {
 
     /// An iteration begins, which uses so many images of each particle.
     pub fn start(&self, iteration: u32, of_particle: usize) -> Result<()> {
+        self.told()?;
         let mut count = self.count();
         (count.iteration, count.of_particle, count.taken) = (iteration, of_particle, 0);
         self.tell(&mut count)
@@ -56,6 +57,11 @@ impl<'a> Metered<'a> {
     /// What a message calls the image of a particle.
     pub fn name(&self, particle: u32) -> String {
         self.images.name(particle)
+    }
+
+    /// What came of the latest word.
+    pub fn told(&self) -> Result<()> {
+        std::mem::replace(&mut self.count().outcome, Ok(()))
     }
 
     fn count(&self) -> MutexGuard<'_, Count> {
@@ -74,7 +80,7 @@ impl<'a> Metered<'a> {
 
 impl ImageSource for Metered<'_> {
     fn read(&self, wanted: &[ImageName], stride: usize, request: &mut [u8], out: &mut [u8]) -> Result<()> {
-        std::mem::replace(&mut self.count().outcome, Ok(()))?;
+        self.told()?;
         self.images.read(wanted, stride, request, out)
     }
 

@@ -48,6 +48,8 @@ use step::Engine;
 /// Share of the posterior that both passes keep.
 const ADAPTIVE_FRACTION: f64 = 0.999;
 
+const SECONDS_PER_HOUR: f64 = 3600.0;
+
 /// What every part of an iteration needs.
 struct Job<'a> {
     plan: &'a Plan,
@@ -110,6 +112,12 @@ fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> 
         files.checkpoint(&state, &file, begin.elapsed().as_secs_f64())?;
         let keep_last = u32::try_from(plan.keep_last).unwrap_or(u32::MAX);
         checkpoint::prune(run_dir.root(), &Retention { keep_last, keep_every: plan.keep_every })?;
+        // Every start does one iteration at least, so that starting again and again comes to an end.
+        let hours = files.elapsed().as_secs_f64() / SECONDS_PER_HOUR;
+        if !is_finished(plan, &state) && plan.max_hours.is_some_and(|most| hours >= most) {
+            files.finished(&state, true)?;
+            return Ok(ExitCode::Checkpointed);
+        }
     }
     files.finished(&state, false)?;
     Ok(ExitCode::Done)
@@ -179,6 +187,7 @@ fn iteration(job: &Job<'_>, engine: &mut Engine, before: State, files: &mut File
     job.images.start(state.iteration, if last && inputs.has_reconstruct_images() { 2 } else { 1 })?;
     let used_size = state.sizes.current_size;
     let Done { old, finale, memory } = engine.iterate(job, files, &mut state, &grid, last)?;
+    job.images.told()?;
     let (layout, counted) = engine.layouts();
     if let Some(difference) = layout.difference(counted) {
         files.warn(&format!("the memory plan was wrong, please report this: {difference}"))?;

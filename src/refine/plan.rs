@@ -16,6 +16,7 @@ use crate::model::State;
 use crate::plan::JobKind;
 use crate::plan::Plan;
 use crate::plan::Precision;
+use crate::product::Isa;
 use crate::rotation::Euler;
 use crate::rotation::healpix;
 use crate::sampling::LocalPrior;
@@ -30,9 +31,11 @@ use super::start;
 
 /// Name of the first iteration.
 const FIRST: &str = "first";
-/// Multiplications and additions that a thread does in a second, in single precision, memory traffic included;
-/// about right for vectors of 256 bits.
-const RATE_PER_THREAD: f64 = 1.2e10;
+/// Multiplications and additions that a thread with vectors of 512 bits does in a second, in single precision, all work
+/// around them included: in a coarse search everywhere, in a local one, and in the fine pass (docs/benchmarks.md).
+const COARSE_RATE: f64 = 3e10;
+const LOCAL_RATE: f64 = 6e9;
+const FINE_RATE: f64 = 1e10;
 /// Coarse samples of a particle that the fine pass looks at, typically.
 const TYPICAL_SIGNIFICANT: f64 = 60.0;
 /// Products of the fine pass: comparison, sums of data, sums of weights.
@@ -209,7 +212,7 @@ fn count<T: Scalar>(
     name: &'static str,
 ) -> Result<Step> {
     let particles = inputs.dataset.particles.len();
-    let beside = Beside::new(plan, inputs, maximisation);
+    let beside = Beside::new(plan, inputs, maximisation, tasks[0].orientations.count());
     let (config, layout) = memory::fit::<T>(tasks, maximisation, plan, &memory::config(plan, inputs), &beside)?;
     let task = &tasks[0];
     let per_class = if task.search.is_listed() { task.longest_list } else { task.orientations.count() };
@@ -220,7 +223,8 @@ fn count<T: Scalar>(
     let children = (task.orientations.child_count() * task.translations.child_count()) as f64;
     let fine = TYPICAL_SIGNIFICANT * children * FINE_PRODUCTS * 2.0 * half_plane(task.current_size);
     let width = size_of::<T>() as f64 / size_of::<f32>() as f64;
-    let rate = RATE_PER_THREAD * config.threads as f64 / width;
+    let coarse_rate = if task.search.is_listed() { LOCAL_RATE } else { COARSE_RATE };
+    let threads = pace(inputs.isa) * config.threads as f64 / width;
     Ok(Step {
         name,
         current_size: task.current_size,
@@ -232,10 +236,19 @@ fn count<T: Scalar>(
         arena: layout.peak,
         total: layout.peak + beside.total(),
         beside,
-        seconds: particles as f64 * (coarse + fine) / rate,
+        seconds: particles as f64 * (coarse / coarse_rate + fine / FINE_RATE) / threads,
         allocations: allocations(&layout),
         blocks_per_batch: config.blocks_per_batch,
     })
+}
+
+/// Speed of an instruction set beside that of the longest vectors.
+fn pace(isa: Isa) -> f64 {
+    match isa {
+        Isa::Avx512 => 1.0,
+        Isa::Avx2 => 0.6,
+        Isa::Portable => 0.15,
+    }
 }
 
 fn allocations(layout: &Layout) -> Vec<Allocation> {

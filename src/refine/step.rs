@@ -1,5 +1,7 @@
 //! The two steps of an iteration, and their memory.
 
+use rayon::prelude::*;
+
 use crate::arena::Arena;
 use crate::arena::Event;
 use crate::arena::Frame;
@@ -121,8 +123,8 @@ impl Engine {
         let geometry = Geometry::new(job.inputs.box_pixels(), job.inputs.options.padding, state.sizes.current_size);
         let correlation = grid.comparison == Comparison::CrossCorrelation;
         let step = maximise::Step::new(plan, job.inputs, geometry, last, correlation);
-        let beside = Beside::new(plan, job.inputs, &step);
-        let halves = halves(job, state, grid);
+        let beside = Beside::new(plan, job.inputs, &step, grid.orientations.count());
+        let halves = files.phase("lists", || Ok(halves(job, state, grid)))?;
         let reconstruct_images = last && job.inputs.has_reconstruct_images();
         if reconstruct_images && self.usual_spread[1].is_empty() {
             self.usual_spread[1] = spread::of_reconstruct_images(job)?;
@@ -206,12 +208,12 @@ fn halves(job: &Job<'_>, state: &State, grid: &Grid<'_>) -> Vec<Half> {
             }
             _ => None,
         };
-        let mut list = Vec::new();
-        let length = |p: &u32| {
-            grid.search.list(*p, state.assignments[*p as usize].euler, &mut list);
+        let length = |list: &mut Vec<(u32, f64)>, p: &u32| {
+            grid.search.list(*p, state.assignments[*p as usize].euler, list);
             list.len()
         };
-        let longest_list = if grid.search.is_listed() { members.iter().map(length).max().unwrap_or(1) } else { 0 };
+        let lengths = || members.par_iter().map_init(Vec::new, length).max().unwrap_or(1);
+        let longest_list = if grid.search.is_listed() { lengths() } else { 0 };
         Half { members, only_class, longest_list }
     };
     (0..state.halves.len()).map(half).collect()

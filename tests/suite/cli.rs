@@ -336,7 +336,7 @@ sleep 30;
     assert!(sent.success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 75, "{}", err(&output));
-    assert!(err(&output).contains("stopped before the first checkpoint; `relion-rs resume out`"), "{}", err(&output));
+    assert!(err(&output).contains("there is no checkpoint yet"), "{}", err(&output));
 }
 
 fn started(process: u32) -> Event {

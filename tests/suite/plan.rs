@@ -23,7 +23,7 @@ use relion_rs::plan::resolve;
 use tempfile::TempDir;
 
 /// A folder with the two inputs a job needs.
-fn workplace() -> TempDir {
+fn folder_with_inputs() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.star"), "data_particles\n").unwrap();
     fs::write(folder.path().join("r.mrc"), "map").unwrap();
@@ -192,7 +192,7 @@ fn wrong_files_and_values_say_where_and_what() {
 
 #[test]
 fn a_complete_job_resolves_with_the_documented_defaults() {
-    let folder = workplace();
+    let folder = folder_with_inputs();
     let Resolved { plan, warnings } = resolved(folder.path(), flags(), 1).unwrap();
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!((plan.kind, plan.classes, plan.symmetry.as_str()), (JobKind::Refine3d, 1, "C1"));
@@ -209,7 +209,7 @@ fn a_complete_job_resolves_with_the_documented_defaults() {
 #[test]
 fn every_impossible_setting_is_refused_with_its_place_and_a_fix() {
     type Change = fn(&mut JobFile);
-    let folder = workplace();
+    let folder = folder_with_inputs();
     let cases: &[(&str, ExitCode, Change)] = &[
         ("kind", ExitCode::Usage, |job| job.kind = None),
         ("particles", ExitCode::Usage, |job| job.particles = None),
@@ -262,7 +262,7 @@ fn every_impossible_setting_is_refused_with_its_place_and_a_fix() {
 
 #[test]
 fn a_wrong_value_in_a_file_is_a_configuration_error_naming_the_file() {
-    let folder = workplace();
+    let folder = folder_with_inputs();
     let job = folder.path().join("job.toml");
     fs::write(&job, "padding = 7\n").unwrap();
     let layers = Layers::load(&Sources { job_file: Some(job), flags: flags(), ..Sources::default() }).unwrap();
@@ -273,14 +273,14 @@ fn a_wrong_value_in_a_file_is_a_configuration_error_naming_the_file() {
 
 #[test]
 fn odd_but_possible_settings_are_warned_about() {
-    let folder = workplace();
+    let folder = folder_with_inputs();
     let odd = JobFile { ini_high: Some(0.0), offset_step_pixels: Some(9.0), ..flags() };
     assert_eq!(resolved(folder.path(), odd, 1).unwrap().warnings.len(), 2);
 }
 
 #[test]
 fn a_plan_survives_its_file_and_newer_formats_are_refused() {
-    let folder = workplace();
+    let folder = folder_with_inputs();
     let plan = resolved(folder.path(), flags(), 1).unwrap().plan;
     let path = folder.path().join("plan.json");
     fs::write(&path, plan.to_json().unwrap()).unwrap();
@@ -295,7 +295,7 @@ fn a_plan_survives_its_file_and_newer_formats_are_refused() {
 
 #[test]
 fn only_changes_that_could_change_a_result_are_differences() {
-    let folder = workplace();
+    let folder = folder_with_inputs();
     let plan = resolved(folder.path(), flags(), 1).unwrap().plan;
     let harmless = JobFile {
         threads: Some(7),

@@ -1,5 +1,6 @@
 //! Whole jobs from the command line, small: what is planned, and what must not change a bit of the result.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -99,6 +100,56 @@ fn a_run_in_two_parts_equals_a_run_in_one() {
         let read = |run: &str| fs::read(folder.join(run).join(name)).unwrap();
         assert!(read("whole") == read("parts"), "{name}");
     }
+}
+
+/// Files of runs on one and two threads, in batches of one and three blocks: classes from one reference, and half sets.
+#[test]
+fn threads_and_batches_change_no_bit_of_a_file() {
+    let (folder, job) = scene();
+    let folder = folder.path();
+    let classes = job.replace("--iterations 1", "--iterations 2 --classes 2");
+    let halves = job.replace("class3d", "refine3d").replace("--iterations 1", "--iterations 2 --block-particles 8");
+    for (name, job) in [("classes", classes), ("halves", halves)] {
+        let variants =
+            [("alone", "--threads 1"), ("pair", "--threads 2"), ("wide", "--threads 2 --blocks-per-batch 3")];
+        for (variant, flags) in variants {
+            let job = job.replace("--threads 2", "");
+            done(folder, &format!("run {job} {flags} --out {name}_{variant}"));
+        }
+        let files = |variant: &str| {
+            let run = format!("{name}_{variant}");
+            let listed = fs::read_dir(folder.join(&run)).unwrap().map(|entry| entry.unwrap().path());
+            let outputs = listed.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("run_it002_"));
+            let text = |path: &Path| {
+                let bytes = fs::read(path).unwrap();
+                // STAR files name each other.
+                String::from_utf8_lossy(&bytes).replace(&run, "RUN")
+            };
+            outputs.map(|path| (path.file_name().unwrap().to_owned(), text(&path))).collect::<BTreeMap<_, _>>()
+        };
+        let alone = files("alone");
+        assert!(alone.len() >= 5, "{name}: {:?}", alone.keys());
+        for variant in ["pair", "wide"] {
+            let other = files(variant);
+            assert!(other.keys().eq(alone.keys()), "{name}, {variant}");
+            for (file, text) in &alone {
+                assert!(other[file] == *text, "{name}, {variant}: {}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_ends_after_its_hours_and_goes_on() {
+    let (folder, job) = scene();
+    let folder = folder.path();
+    let job = job.replace("--iterations 1", "--iterations 2 --max-hours 0.000001");
+    let output = launch(folder, &format!("run {job} --out hours"));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(relion_rs::error::ExitCode::Checkpointed as i32), "{text}");
+    assert!(folder.join("hours/run_it001_data.star").exists() && !folder.join("hours/run_it002_data.star").exists());
+    done(folder, &format!("run {job} --out hours"));
+    assert!(folder.join("hours/run_it002_data.star").exists());
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! d2 = 1/2 sum (v c^2) |P|^2 - sum Re P conj(v c s F) + constant: two matrix products whose left factor, the
 //! slices, is interpolated once for all particles that share the panel.
 
-use crate::error::Result;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::Comparison;
 use crate::product;
@@ -65,9 +64,11 @@ pub fn multiply<T: Scalar>(context: &Context<'_, T>, lane: &mut Lane<'_, T>, cou
         return product::wide_dot(context.isa, wide, 2 * shape.coarse_pixels, images, scores);
     }
     product::dot(context.isa, rows, count, shape.coarse_row::<T>(), images, scores);
-    // From `count` places an image to PANEL, the last first.
-    for image in (1..images.len()).rev().filter(|_| count < PANEL) {
-        scores.copy_within(image * count..(image + 1) * count, image * PANEL);
+    if count < PANEL {
+        // From `count` places an image to PANEL, the last first.
+        for image in (1..images.len()).rev() {
+            scores.copy_within(image * count..(image + 1) * count, image * PANEL);
+        }
     }
 }
 
@@ -82,14 +83,21 @@ pub fn compare_panel<T: Scalar>(
     log_offsets: &[T],
     energies: &mut [T],
     least: &mut [T],
-) -> Result<()> {
+) {
     let shape = &context.shape;
     let (row, real) = (shape.coarse_row::<T>(), shape.coarse_real_row::<T>());
     let count = panel.poses.len();
     let (class, _) = context.split(panel.poses[0]);
+    least.fill(T::INFINITY);
+    let allowed = |record: &Record| {
+        record.is_used() && context.task.only_class.is_none_or(|only| only[record.position] as usize == class)
+    };
+    if !records.iter().any(allowed) {
+        // Panels without a least energy are not looked at.
+        return;
+    }
     project(context, worker, panel.poses);
     let offsets = shape.translations * (1 + shape.steps);
-    least.fill(T::INFINITY);
     for tile_start in (0..records.len()).step_by(TILE) {
         let tile_end = (tile_start + TILE).min(records.len());
         let mut powers = Tile::new();
@@ -113,9 +121,7 @@ pub fn compare_panel<T: Scalar>(
                 let (q, t) = at(column);
                 let record = &records[q];
                 let energies = &mut energies[(q * shape.translations + t) * PANEL..][..PANEL];
-                let allowed = record.is_used()
-                    && context.task.only_class.is_none_or(|only| only[record.position] as usize == class);
-                if !allowed {
+                if !allowed(record) {
                     energies.fill(T::INFINITY);
                     continue;
                 }
@@ -135,7 +141,6 @@ pub fn compare_panel<T: Scalar>(
             }
         }
     }
-    Ok(())
 }
 
 /// Minus the normalised cross-correlation.

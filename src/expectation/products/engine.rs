@@ -153,8 +153,9 @@ fn iteration<T: Scalar>(
     let scale = [limits.data, limits.weight].map(|largest| {
         // Every particle adds at most `largest` to a voxel, over eight corners; 2^61 leaves a bit for signs.
         let room = (1_u64 << 61) as f64 / (8.0 * largest * task.particles.len().max(1) as f64);
-        // Contributions below 2^50 are rounded exactly.
-        room.min((1_u64 << 50) as f64 / largest).log2().floor().exp2()
+        // What is scattered at once, the sum of a block, is rounded exactly below 2^50.
+        let at_once = config.block_particles.min(task.particles.len()).max(1) as f64;
+        room.min((1_u64 << 50) as f64 / (largest * at_once)).log2().floor().exp2()
     });
     let integers = Volumes { sums: &sums, copies: config.sum_copies, scale };
     let mut totals = Totals::new(task, &groups);

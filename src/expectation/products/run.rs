@@ -140,7 +140,8 @@ fn search_everywhere<T: Scalar>(
                 log_priors[i] = context.log_directions[class * directions + direction];
             }
             let panel = coarse::Panel { poses: &poses[..len], log_priors: &log_priors[..len] };
-            coarse::compare_panel(context, worker, &panel, &view, shared, log_offsets, energies, least)
+            coarse::compare_panel(context, worker, &panel, &view, shared, log_offsets, energies, least);
+            Ok(())
         })?;
         let search = &buffers.search;
         let bits = buffers.significant[start * words..].chunks_exact_mut(words);
@@ -208,7 +209,7 @@ fn search_local<T: Scalar>(
                 let energies = &mut search.energies[panels * width..][..width];
                 let least = &mut search.least[panels..=panels];
                 let (alone, log_offsets) = (std::slice::from_ref(&*record), &buffers.log_offsets[p * offsets..]);
-                coarse::compare_panel(context, worker, &panel, &view, alone, log_offsets, energies, least)?;
+                coarse::compare_panel(context, worker, &panel, &view, alone, log_offsets, energies, least);
                 panels += 1;
             }
         }

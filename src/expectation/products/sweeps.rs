@@ -151,6 +151,9 @@ pub fn fine_pass<T: Scalar>(
                 for (record, selector) in both.filter(|(_, selector)| selector.is_open()) {
                     if let Some(selection) = selector.finish_pass() {
                         (record.threshold, record.total) = (selection.threshold, selection.total);
+                        if selection.total == 0.0 {
+                            record.set_aside = Some("no pose of the fine search has a probability".to_owned());
+                        }
                     }
                     open |= selector.is_open();
                 }

@@ -1,4 +1,5 @@
-//! Squared differences term by term, as the two passes make them: what precisions are compared by.
+//! Squared differences term by term, as the two passes make them: what precisions are
+//! compared by. Only tests and measurements call this.
 
 use num_complex::Complex;
 
