@@ -150,11 +150,12 @@ fn iteration<T: Scalar>(
         integers.zip(copies).flat_map(|(first, others)| std::iter::once(first).chain(others)).map(Mutex::new).collect();
     let groups: Vec<Group> = (0..task.dataset.optics.len()).map(|optics| Group::new(task, geometry, optics)).collect();
     let limits = limits(task, &groups, &reference_power);
-    let scale = [limits.data, limits.weight].map(|largest| {
+    // A whole block is scattered at once. Its weights add up; its data hardly ever do (`maximise::scatter` looks).
+    let block = config.block_particles.min(task.particles.len()).max(1) as f64;
+    let scale = [(limits.data, 1.0), (limits.weight, block)].map(|(largest, at_once)| {
         // Every particle adds at most `largest` to a voxel, over eight corners; 2^61 leaves a bit for signs.
         let room = (1_u64 << 61) as f64 / (8.0 * largest * task.particles.len().max(1) as f64);
-        // What is scattered at once, the sum of a block, is rounded exactly below 2^50.
-        let at_once = config.block_particles.min(task.particles.len()).max(1) as f64;
+        // What is scattered at once is rounded exactly below 2^50.
         room.min((1_u64 << 50) as f64 / (largest * at_once)).log2().floor().exp2()
     });
     let integers = Volumes { sums: &sums, copies: config.sum_copies, scale };

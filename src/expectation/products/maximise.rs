@@ -8,6 +8,9 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::Comparison;
 use crate::product::{self, Coefficients, Voxel};
@@ -47,11 +50,11 @@ pub fn accumulate_run<T: Scalar>(
     blocks: &Blocks<'_, T::Cell>,
     inputs: &Inputs<'_, T>,
     volumes: &Volumes<'_, '_>,
-) {
+) -> Result<()> {
     let children = context.shape.children();
     let active = |place: &u32| blocks.values(*place as usize)[..children].iter().any(|v| product_f64(v.get()) > 0.0);
     if !block_of.iter().any(active) {
-        return;
+        return Ok(());
     }
     fine::project(context, worker, pairs[0][0]);
     let block = |pair: &Pair| pair[1] as usize / context.block_particles;
@@ -61,9 +64,10 @@ pub fn accumulate_run<T: Scalar>(
         start += part.len();
         if places.iter().any(active) {
             accumulate_block(context, worker, part, places, blocks, inputs);
-            scatter(context, worker, pairs[0][0], volumes);
+            scatter(context, worker, pairs[0][0], volumes)?;
         }
     }
+    Ok(())
 }
 
 /// Sums the images of one block of particles into `lane.images`, their weights into `lane.weights`.
@@ -230,8 +234,19 @@ fn scale_units<T: Scalar>(context: &Context<'_, T>, sum: f64, shell: usize) -> i
     if v > 0.0 { units(sum * (strongest / v)) } else { 0 }
 }
 
+/// Products below this are scattered exactly ([`product::add_slice`]).
+const EXACT: f64 = (1_u64 << 51) as f64;
+
 /// Adds the phases of the translation children and scatters the slices of all child orientations.
-fn scatter<T: Scalar>(context: &Context<'_, T>, worker: &mut Worker<'_, T>, pose: u32, volumes: &Volumes<'_, '_>) {
+///
+/// # Errors
+/// A sum of the block is too large for exact integers.
+fn scatter<T: Scalar>(
+    context: &Context<'_, T>,
+    worker: &mut Worker<'_, T>,
+    pose: u32,
+    volumes: &Volumes<'_, '_>,
+) -> Result<()> {
     let shape = &context.shape;
     let (row, real, used) = (shape.row::<T>(), shape.real_row::<T>(), 2 * shape.pixels);
     let (class, _) = context.split(pose);
@@ -246,6 +261,16 @@ fn scatter<T: Scalar>(context: &Context<'_, T>, worker: &mut Worker<'_, T>, pose
             let images = &lane.images[(turn * shape.steps + step) * row..][..used];
             product::multiply_add(context.isa, images, &context.step_phases[step * row..][..used], data);
         }
+        // NaN is outside, too.
+        let inside = |value: &T| (product_f64(*value) * volumes.scale[0]).abs() < EXACT;
+        if !data.iter().fold(true, |all, value| all & inside(value)) {
+            return Err(Error::new(
+                ExitCode::BadData,
+                "",
+                "the images of a block add up to more in one pose than the noise model allows for",
+                "Run `relion-rs check --images`, and normalise or remove what it lists.",
+            ));
+        }
         lane.images[turn * shape.steps * row..][..used].copy_from_slice(data);
     }
     let carries = |turn: usize| lane.weights[turn * real..][..shape.pixels].iter().any(|w| product_f64(*w) != 0.0);
@@ -259,4 +284,5 @@ fn scatter<T: Scalar>(context: &Context<'_, T>, worker: &mut Worker<'_, T>, pose
             product::add_slice(context.isa, context.rows(), &mut volume, plane, data, weight, volumes.scale);
         }
     }
+    Ok(())
 }

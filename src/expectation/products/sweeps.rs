@@ -118,8 +118,7 @@ pub fn fine_pass<T: Scalar>(
                     parallel::each(workers, 0..chunk.runs, |worker, run| {
                         let range = runs[run] as usize..runs[run + 1] as usize;
                         let places = &block_of[range.clone()];
-                        maximise::accumulate_run(context, worker, &pairs[range], places, &blocks, &inputs, volumes);
-                        Ok(())
+                        maximise::accumulate_run(context, worker, &pairs[range], places, &blocks, &inputs, volumes)
                     })?;
                     seconds += lap(&mut begin);
                 }

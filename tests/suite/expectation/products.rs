@@ -118,9 +118,7 @@ fn compare(name: &str, ours: &Found, truth: &Found, tolerance: f64) {
 
 // f64 products sum in another order than the plain step; posteriors amplify that by the size of the squared
 // differences (some 1e3) and the threshold's integers cut at 2^-34.
-// Sums are integers with room for a block whose coefficients are all 4096 times stronger than expected: their unit is
-// some 2^-35 of an expected coefficient of the strongest shell, and weaker shells have fewer digits (measured: 3.8e-7).
-const DOUBLE: f64 = 5e-7;
+const DOUBLE: f64 = 2e-7;
 // Images are stored in f32 after the blur: 1e-7 of a pixel, seen by squared differences of 1e3.
 const ROUNDED_IMAGES: f64 = 1e-6;
 // f32: squared differences are right to about 1e-3, weights to the same.
