@@ -418,11 +418,11 @@ fn a_folder_that_cannot_be_written_is_named() {
 }
 
 /// Needs a mounted file system with less than 3 MB: `mount -t tmpfs -o size=3m tmpfs DIR`, then
-/// `RELION_RS_SMALL_DISK=DIR cargo test --test suite -- --ignored full_disk`.
+/// `TEST_SMALL_DISK=DIR cargo test --test suite -- --ignored full_disk`.
 #[test]
 #[ignore = "needs a small file system"]
 fn a_full_disk_leaves_the_previous_file() {
-    let folder = PathBuf::from(std::env::var("RELION_RS_SMALL_DISK").expect("RELION_RS_SMALL_DISK names the folder"));
+    let folder = PathBuf::from(std::env::var("TEST_SMALL_DISK").expect("TEST_SMALL_DISK names the folder"));
     let mut wanted = state(2, 1, 10, 8);
     wanted.iteration = 1;
     let first = checkpoint::save(&folder, &wanted, &origin()).unwrap();
