@@ -183,8 +183,7 @@ fn text(summary: &Summary) -> String {
             phases.iter().map(|(name, seconds)| format!("{name} {}", duration(*seconds))).collect();
         lines.push(format!("time: {}", phases.join(", ")));
         let operations: f64 = summary.iterations.iter().map(|finished| finished.coarse_operations).sum();
-        let seconds: f64 =
-            summary.iterations.iter().filter_map(|finished| finished.phase_seconds.get("coarse search")).sum();
+        let seconds: f64 = summary.iterations.iter().filter_map(|finished| finished.phase_seconds.get("coarse")).sum();
         if operations > 0.0 && seconds > 0.0 {
             lines.push(format!("coarse search: {:.0} GFLOP/s", operations / seconds * 1e-9));
         }

@@ -143,12 +143,7 @@ impl<'a> Files<'a> {
 
     /// Divides the time of the expectation step into its parts.
     pub fn divide_expectation(&mut self, work: &Work) {
-        let parts = [
-            ("images", work.images),
-            ("coarse search", work.coarse),
-            ("fine search", work.fine),
-            ("weighted sums", work.sums),
-        ];
+        let parts = [("images", work.images), ("coarse", work.coarse), ("fine", work.fine), ("sums", work.sums)];
         if let Some(rest) = self.phases.get_mut(EXPECTATION) {
             *rest -= parts.iter().map(|(_, seconds)| seconds).sum::<f64>();
         }
