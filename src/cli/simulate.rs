@@ -176,19 +176,9 @@ fn read_table(path: &Path, map: &Volume) -> Result<Dataset> {
 
 fn microscope(arguments: &Arguments, map: &Volume) -> OpticsGroup {
     OpticsGroup {
-        name: "opticsGroup1".to_string(),
         voltage_kilovolt: arguments.voltage,
         spherical_aberration_mm: arguments.spherical_aberration,
         amplitude_contrast: arguments.amplitude_contrast,
-        pixel_size_angstrom: map.pixel_size_angstrom,
-        box_pixels: map.box_pixels,
-        beam_tilt_mrad: [0.0; 2],
-        odd_zernike: Vec::new(),
-        even_zernike: Vec::new(),
-        magnification: [[1.0, 0.0], [0.0, 1.0]],
-        mtf_file: None,
-        original_pixel_size_angstrom: None,
-        ctf_premultiplied: false,
-        ctf_corrected: false,
+        ..OpticsGroup::ordinary(map.pixel_size_angstrom, map.box_pixels)
     }
 }

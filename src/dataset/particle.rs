@@ -32,6 +32,28 @@ pub struct OpticsGroup {
     pub ctf_corrected: bool,
 }
 
+impl OpticsGroup {
+    /// A group without aberrations, whose images were not corrected: 300 kV, Cs 2.7 mm, 10 % amplitude contrast.
+    pub fn ordinary(pixel_size_angstrom: f64, box_pixels: usize) -> Self {
+        Self {
+            name: "opticsGroup1".to_owned(),
+            voltage_kilovolt: 300.0,
+            spherical_aberration_mm: 2.7,
+            amplitude_contrast: 0.1,
+            pixel_size_angstrom,
+            box_pixels,
+            beam_tilt_mrad: [0.0; 2],
+            odd_zernike: Vec::new(),
+            even_zernike: Vec::new(),
+            magnification: [[1.0, 0.0], [0.0, 1.0]],
+            mtf_file: None,
+            original_pixel_size_angstrom: None,
+            ctf_premultiplied: false,
+            ctf_corrected: false,
+        }
+    }
+}
+
 /// Per-particle CTF parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CtfParameters {

@@ -166,22 +166,7 @@ pub(crate) mod tests {
 
     /// An optics group of 300 kV, Cs 2.7 mm, Q 0.1 and 1 Angstrom without aberrations.
     pub(crate) fn optics(box_pixels: usize) -> OpticsGroup {
-        OpticsGroup {
-            name: "test".into(),
-            voltage_kilovolt: 300.0,
-            spherical_aberration_mm: 2.7,
-            amplitude_contrast: 0.1,
-            pixel_size_angstrom: 1.0,
-            box_pixels,
-            beam_tilt_mrad: [0.0; 2],
-            odd_zernike: Vec::new(),
-            even_zernike: Vec::new(),
-            magnification: [[1.0, 0.0], [0.0, 1.0]],
-            mtf_file: None,
-            original_pixel_size_angstrom: None,
-            ctf_premultiplied: false,
-            ctf_corrected: false,
-        }
+        OpticsGroup::ordinary(1.0, box_pixels)
     }
 
     fn particle(phase_shift_degrees: f64) -> CtfParameters {

@@ -5,11 +5,11 @@
 //! - [`wide_dot`]: the same for exactly [`WIDE`] rows that lie side by side: faster where they meet many columns.
 //! - [`combine`]: linear combinations of rows.
 //!
-//! The length of a row of the first and the last is a multiple of [`Scalar::LANES`] (pad with zeros). Each element of a result is
-//! computed from its own operands in one fixed order: [`dot`] runs `LANES` chains of fused
-//! multiply-adds, adds them as a fixed tree and cuts the length every [`CUT`] values; [`wide_dot`]
-//! adds up chains of [`CHAIN`] and cuts alike; [`combine`] runs one chain over its terms. Neighbours never enter, so the bits do not depend on an
-//! element's position, on how many rows a call has, or on how calls are spread over threads.
+//! The length of a row of [`dot`] and [`combine`] is a multiple of [`Scalar::LANES`] (pad with zeros). Each element of a
+//! result is computed from its own operands in one fixed order: [`dot`] runs `LANES` chains of fused multiply-adds, adds
+//! them as a fixed tree and cuts the length every [`CUT`] values; [`wide_dot`] adds up chains of [`CHAIN`] values and cuts
+//! alike; [`combine`] runs one chain over its terms. Neighbours never enter, so the bits do not depend on an element's
+//! position, on how many rows a call has, or on how calls are spread over threads.
 //! Instruction sets with a fused multiply-add give the same bits as each other; the set in use is
 //! part of a run's numerical identity all the same.
 

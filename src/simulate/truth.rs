@@ -196,22 +196,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::simulate) fn draw(count: usize, box_pixels: usize, pixel_size_angstrom: f64) -> Draw {
-        let optics = OpticsGroup {
-            name: "opticsGroup1".into(),
-            voltage_kilovolt: 300.0,
-            spherical_aberration_mm: 2.7,
-            amplitude_contrast: 0.1,
-            pixel_size_angstrom,
-            box_pixels,
-            beam_tilt_mrad: [0.0; 2],
-            odd_zernike: Vec::new(),
-            even_zernike: Vec::new(),
-            magnification: [[1.0, 0.0], [0.0, 1.0]],
-            mtf_file: None,
-            original_pixel_size_angstrom: None,
-            ctf_premultiplied: false,
-            ctf_corrected: false,
-        };
+        let optics = OpticsGroup::ordinary(pixel_size_angstrom, box_pixels);
         Draw {
             count,
             seed: 3,

@@ -82,21 +82,12 @@ fn ctf() -> Ctf {
     let star = StarFile::read(&folder().join("ref_output/out_it000_data.star")).unwrap();
     let table = star.blocks.iter().find(|block| block.has("rlnDefocusU")).unwrap();
     let first = |label: &str| table.require(label).unwrap().f64s().unwrap()[0];
+    let pixel_size_angstrom = 1e4 * first("rlnDetectorPixelSize") / first("rlnMagnification");
     let optics = OpticsGroup {
-        name: "2015".into(),
         voltage_kilovolt: first("rlnVoltage"),
         spherical_aberration_mm: first("rlnSphericalAberration"),
         amplitude_contrast: first("rlnAmplitudeContrast"),
-        pixel_size_angstrom: 1e4 * first("rlnDetectorPixelSize") / first("rlnMagnification"),
-        box_pixels: BOX,
-        beam_tilt_mrad: [0.0; 2],
-        odd_zernike: Vec::new(),
-        even_zernike: Vec::new(),
-        magnification: [[1.0, 0.0], [0.0, 1.0]],
-        mtf_file: None,
-        original_pixel_size_angstrom: None,
-        ctf_premultiplied: false,
-        ctf_corrected: false,
+        ..OpticsGroup::ordinary(pixel_size_angstrom, BOX)
     };
     let parameters = CtfParameters {
         defocus_u_angstrom: first("rlnDefocusU"),

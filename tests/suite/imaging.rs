@@ -54,20 +54,10 @@ fn rotation(rot: f64, tilt: f64, psi: f64) -> Matrix3 {
 
 fn optics(voltage: f64, cs: f64, q: f64, pixel: f64, n: usize) -> OpticsGroup {
     OpticsGroup {
-        name: "golden".into(),
         voltage_kilovolt: voltage,
         spherical_aberration_mm: cs,
         amplitude_contrast: q,
-        pixel_size_angstrom: pixel,
-        box_pixels: n,
-        beam_tilt_mrad: [0.0; 2],
-        odd_zernike: Vec::new(),
-        even_zernike: Vec::new(),
-        magnification: [[1.0, 0.0], [0.0, 1.0]],
-        mtf_file: None,
-        original_pixel_size_angstrom: None,
-        ctf_premultiplied: false,
-        ctf_corrected: false,
+        ..OpticsGroup::ordinary(pixel, n)
     }
 }
 

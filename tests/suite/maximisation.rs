@@ -259,22 +259,7 @@ fn from_known_poses(with_ctf: bool, symmetry: &str, current_size: usize) -> Volu
 }
 
 fn optics(box_pixels: usize, pixel_size_angstrom: f64, spherical_aberration_mm: f64) -> OpticsGroup {
-    OpticsGroup {
-        name: "opticsGroup1".into(),
-        voltage_kilovolt: 300.0,
-        spherical_aberration_mm,
-        amplitude_contrast: 0.1,
-        pixel_size_angstrom,
-        box_pixels,
-        beam_tilt_mrad: [0.0; 2],
-        odd_zernike: Vec::new(),
-        even_zernike: Vec::new(),
-        magnification: [[1.0, 0.0], [0.0, 1.0]],
-        mtf_file: None,
-        original_pixel_size_angstrom: None,
-        ctf_premultiplied: false,
-        ctf_corrected: false,
-    }
+    OpticsGroup { spherical_aberration_mm, ..OpticsGroup::ordinary(pixel_size_angstrom, box_pixels) }
 }
 
 fn ctf_of(defocus: [f64; 3]) -> CtfParameters {

@@ -13,7 +13,6 @@ use relion_rs::formats::mrc::HEADER_BYTES;
 use relion_rs::formats::mrc::Header;
 use relion_rs::formats::mrc::Map;
 use relion_rs::formats::mrc::Mode;
-use relion_rs::formats::mrc::ReadBuffer;
 use relion_rs::formats::mrc::Stack;
 use relion_rs::formats::mrc::StackWriter;
 use relion_rs::formats::mrc::Statistics;
@@ -114,7 +113,7 @@ proptest! {
         let mut single = vec![f32::NAN; wanted.len()];
         let mut double = vec![f64::NAN; wanted.len()];
         stack.read(&indices, &mut single).unwrap();
-        stack.read_with(&indices, &mut double, &mut ReadBuffer::default()).unwrap();
+        stack.read(&indices, &mut double).unwrap();
         prop_assert_eq!(&single, &wanted);
         prop_assert!(double.iter().zip(&wanted).all(|(a, b)| *a == f64::from(*b)));
     }

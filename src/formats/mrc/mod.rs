@@ -20,7 +20,6 @@ pub use header::Mode;
 pub use map::Map;
 pub use map::read_map;
 pub use stack::REQUEST_BYTES;
-pub use stack::ReadBuffer;
 pub use stack::Stack;
 pub use statistics::Statistics;
 pub use write::StackWriter;

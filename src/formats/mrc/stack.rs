@@ -35,14 +35,6 @@ pub struct Stack {
     path: PathBuf,
 }
 
-/// Working memory of a reader: keep one a thread and nothing is allocated after the first call.
-#[derive(Debug, Default)]
-pub struct ReadBuffer {
-    bytes: Vec<u8>,
-    /// (image in the stack, place in `out`), sorted.
-    order: Vec<(u32, u32)>,
-}
-
 impl Stack {
     /// Opens a file whose sections are images, whatever its extension.
     ///
@@ -70,24 +62,14 @@ impl Stack {
     /// # Panics
     /// When `out` is not as long as the images.
     pub fn read<T: Real>(&self, indices: &[u32], out: &mut [T]) -> Result<()> {
-        self.read_with(indices, out, &mut ReadBuffer::default())
-    }
-
-    /// As [`Self::read`], with working memory of the caller.
-    pub fn read_with<T: Real>(&self, indices: &[u32], out: &mut [T], buffer: &mut ReadBuffer) -> Result<()> {
         let (pixels, bytes) = (self.header.section_pixels(), self.header.section_bytes());
         assert_eq!(out.len(), indices.len() * pixels, "{} images of {pixels} pixels", indices.len());
-        let ReadBuffer { bytes: request, order } = buffer;
-        order.clear();
-        order.extend(indices.iter().zip(0_u32..).map(|(&index, place)| (index, place)));
+        let mut order: Vec<(u32, u32)> = indices.iter().copied().zip(0..).collect();
         order.sort_unstable();
         let [Some(first), Some(last)] = [order.first(), order.last()] else { return Ok(()) };
         let all = (last.0 - first.0) as usize + 1;
         let length = bytes * all.min((REQUEST_BYTES / bytes).max(1));
-        if request.len() < length {
-            request.resize(length, 0);
-        }
-        self.visit(order, request, |place, image| {
+        self.visit(&order, &mut vec![0; length], |place, image| {
             self.header.decode(image, &mut out[place as usize * pixels..][..pixels]);
         })
     }

@@ -117,22 +117,7 @@ impl Scene {
         let pixel = source.pixel_size_angstrom * source.nx as f64 / box_pixels as f64;
         let data = fourier::resize_volume(&source.data, source.nx, box_pixels);
         let map = Volume { box_pixels, pixel_size_angstrom: pixel, data };
-        let optics = OpticsGroup {
-            name: "opticsGroup1".to_owned(),
-            voltage_kilovolt: 300.0,
-            spherical_aberration_mm: 2.7,
-            amplitude_contrast: 0.1,
-            pixel_size_angstrom: pixel,
-            box_pixels,
-            beam_tilt_mrad: [0.0; 2],
-            odd_zernike: Vec::new(),
-            even_zernike: Vec::new(),
-            magnification: [[1.0, 0.0], [0.0, 1.0]],
-            mtf_file: None,
-            original_pixel_size_angstrom: None,
-            ctf_premultiplied: false,
-            ctf_corrected: false,
-        };
+        let optics = OpticsGroup::ordinary(pixel, box_pixels);
         let draw = Draw {
             count,
             seed: 3,
