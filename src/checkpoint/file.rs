@@ -65,7 +65,12 @@ pub fn save(run_folder: &Path, state: &State, origin: &Origin) -> Result<PathBuf
     let draft = Draft::new(&path);
 
     reserve(draft.temporary(), expected_bytes(state)).map_err(|e| Error::writing(&path, &e))?;
-    write_hdf5(draft.temporary(), state, origin).map_err(|e| in_file(&path, e))?;
+    let fill = |file: &hdf5::File| {
+        Format::CURRENT.name().to_owned().write(file, FORMAT)?;
+        origin.write(file, ORIGIN)?;
+        state.write(file, STATE)
+    };
+    write_hdf5(draft.temporary(), fill).map_err(|e| in_file(&path, e))?;
     let digest = digest_of(draft.temporary()).map_err(|e| Error::writing(&path, &e))?;
     // The digest goes first: a file without its digest is never seen, a digest without its file is harmless.
     write_text(&digest_path(&path), &format!("{digest}\n"))?;
@@ -101,7 +106,17 @@ pub(super) fn digest_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn digest_of(path: &Path) -> io::Result<String> {
+/// The digest that was recorded for a checkpoint file.
+///
+/// # Errors
+/// Its sidecar cannot be read.
+pub fn recorded_digest(path: &Path) -> Result<String> {
+    let sidecar = digest_path(path);
+    let text = fs::read_to_string(&sidecar).map_err(|cause| Error::reading(&sidecar, &cause))?;
+    Ok(text.trim().to_owned())
+}
+
+pub(super) fn digest_of(path: &Path) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path)?)?;
     Ok(hasher.finalize().to_hex().to_string())
@@ -126,33 +141,28 @@ fn verify_digest(path: &Path) -> std::result::Result<(), Fault> {
     Err(Fault::Damaged(Error::bad_data(place(), problem, FIX)))
 }
 
-fn open(path: &Path) -> Result<hdf5::File> {
+pub(super) fn open(path: &Path) -> Result<hdf5::File> {
     let mut builder = hdf5::FileBuilder::new();
     // Many parallel file systems have no locks; only one process writes here, and never under this name.
     builder.with_fapl(|access| access.file_locking(false));
     builder.open(path).map_err(|e| Error::bad_data("", format!("not an HDF5 file: {e}"), ""))
 }
 
-fn write_hdf5(path: &Path, state: &State, origin: &Origin) -> Result<()> {
+/// Makes a file of the library's; `fill` writes what is in it.
+pub(super) fn write_hdf5(path: &Path, fill: impl FnOnce(&hdf5::File) -> Result<()>) -> Result<()> {
     let failed = |e: hdf5::Error| Error::new(ExitCode::Io, "", format!("cannot be written: {e}"), "");
     let mut builder = hdf5::FileBuilder::new();
     builder
         .with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110).file_locking(false))
         .with_fcpl(|create| create.obj_track_times(false));
     let file = builder.create(path).map_err(failed)?;
-    let written = || -> Result<()> {
-        Format::CURRENT.name().to_owned().write(&file, FORMAT)?;
-        origin.write(&file, ORIGIN)?;
-        state.write(&file, STATE)?;
-        file.flush().map_err(failed)
-    };
-    let written = written();
+    let written = fill(&file).and_then(|()| file.flush().map_err(failed));
     let closed = file.close().map_err(failed);
     written.and(closed)
 }
 
 /// Asks the file system for the room before libhdf5 does: it answers a full disk or quota with a plain error.
-fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
+pub(super) fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
     let file = File::create(path)?;
     let length = i64::try_from(bytes).unwrap_or(i64::MAX);
     match nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, length) {
@@ -190,7 +200,7 @@ fn consistent(state: &State) -> Result<()> {
 }
 
 /// Puts the file's name before the place inside it, and adds a fix by cause.
-fn in_file(path: &Path, mut error: Error) -> Error {
+pub(super) fn in_file(path: &Path, mut error: Error) -> Error {
     // The library reports the system's cause as text only.
     if error.problem.contains("errno = 28") || error.problem.contains("No space left") {
         return Error::writing(path, &io::Error::from(io::ErrorKind::StorageFull));

@@ -68,6 +68,22 @@ pub enum Event {
         bytes: u64,
         seconds: f64,
     },
+    /// The finished blocks of an iteration are on disk.
+    Part {
+        iteration: u32,
+        /// Their index, relative to the run folder.
+        file: PathBuf,
+        bytes: u64,
+        seconds: f64,
+        particles_done: usize,
+    },
+    /// The engine is asked to stop before its end.
+    Stopping {
+        cause: String,
+        /// The unfinished iteration, and its particles in finished blocks.
+        iteration: u32,
+        particles_done: usize,
+    },
     /// The engine ends: `checkpointed` when it wants to be run again.
     Finished {
         iteration: u32,
@@ -114,6 +130,12 @@ pub struct Started {
     pub pixel_size_angstrom: f64,
     /// The iteration of the checkpoint the run goes on from.
     pub resumed_from: Option<u32>,
+    /// Particles of the next iteration that are done already.
+    #[serde(default)]
+    pub resumed_particles: usize,
+    /// Particles that an earlier process did, as far as it told, and that are done again.
+    #[serde(default)]
+    pub repeated_particles: usize,
     pub last_iteration: u32,
 }
 
