@@ -22,8 +22,10 @@ mod folder;
 mod format;
 mod origin;
 mod stored;
+mod verify;
 
 pub use file::{Checkpoint, load, save};
 pub use folder::{Loaded, Retention, list, load_latest, prune};
 pub use format::Format;
 pub use origin::{Identity, InputFile, Origin};
+pub use verify::{Verdict, verify};
