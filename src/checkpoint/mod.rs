@@ -13,7 +13,8 @@
 //! parts of an iteration that was interrupted (`iter-013.part.000.h5`, one a rank, and an index renamed last).
 //!
 //! Layout of the room: `fields` (the list) on `stored` (a value under a name) ; `format` (versions), `origin`
-//! (identity and fingerprints); `file` (one file), `folder` (all of them), `durable` (temporary, sync, rename).
+//! (identity and fingerprints); `file` (one file), `folder` (all of them), `durable` (room, temporary,
+//! sync, digest, rename), `verify` (which files are whole).
 
 mod durable;
 mod fields;
