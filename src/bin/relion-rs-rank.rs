@@ -1,4 +1,4 @@
-//! One rank of the engine: `relion-rs-rank RUN_DIR`.
+//! One rank of the engine, `relion-rs-rank RUN_DIR`, and the verbs that need HDF5.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -6,8 +6,11 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::Subcommand;
 use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal;
+use relion_rs::checkpoint;
+use relion_rs::cli::CheckpointVerb;
 use relion_rs::error::Error;
 use relion_rs::error::ExitCode;
 use relion_rs::error::Result;
@@ -20,20 +23,30 @@ use relion_rs::plan::progress::unix_seconds;
 
 /// The engine of relion-rs. `relion-rs run` starts it; started by hand it works in an existing run folder.
 #[derive(Parser)]
-#[command(name = "relion-rs-rank", version)]
+#[command(name = "relion-rs-rank", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Run folder
     #[arg(required_unless_present = "probe")]
     run_dir: Option<PathBuf>,
     /// Print what this machine offers, as JSON
     #[arg(long)]
     probe: bool,
-    /// Errors as JSON
-    #[arg(long)]
+    /// Results and errors as JSON
+    #[arg(long, global = true)]
     json: bool,
     /// End when the process that started this one ends
-    #[arg(long, hide = true)]
+    #[arg(long, global = true, hide = true)]
     die_with_parent: bool,
+}
+
+/// What the launcher has done here, because it opens no HDF5 file itself.
+#[derive(Subcommand)]
+enum Verb {
+    /// Look into the checkpoints of a run
+    #[command(subcommand)]
+    Checkpoint(CheckpointVerb),
 }
 
 fn main() -> std::process::ExitCode {
@@ -61,8 +74,9 @@ fn act(arguments: Arguments) -> Result<ExitCode> {
     if arguments.die_with_parent {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|cause| Error::internal(format!("prctl: {cause}")))?;
     }
-    match arguments.run_dir {
-        Some(root) if !arguments.probe => work(&RunDir::new(root)),
+    match (arguments.verb, arguments.run_dir) {
+        (Some(Verb::Checkpoint(verb)), _) => look(verb, arguments.json),
+        (None, Some(root)) if !arguments.probe => work(&RunDir::new(root)),
         _ => probe(),
     }
 }
@@ -102,11 +116,35 @@ fn probe() -> Result<ExitCode> {
         "instruction_set": InstructionSet::Auto.on_this_machine()?.name(),
         "backends": ["cpu"],
     });
-    // A closed pipe is the reader's choice.
-    match writeln!(std::io::stdout(), "{seen}") {
+    print(&seen.to_string())?;
+    Ok(ExitCode::Done)
+}
+
+fn look(verb: CheckpointVerb, json: bool) -> Result<ExitCode> {
+    match verb {
+        CheckpointVerb::Verify(arguments) => {
+            let verdicts = checkpoint::verify(&arguments.path)?;
+            let whole = verdicts.iter().all(checkpoint::Verdict::is_whole);
+            if json {
+                print(&to_json(&verdicts)?)?;
+            } else {
+                verdicts.iter().try_for_each(|verdict| print(&verdict.to_string()))?;
+            }
+            Ok(if whole { ExitCode::Done } else { ExitCode::BadData })
+        }
+    }
+}
+
+fn to_json(result: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(result).map_err(|cause| Error::internal(format!("result: {cause}")))
+}
+
+/// A line of a result. A closed pipe is the reader's choice.
+fn print(line: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
         Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Error::writing(Path::new("standard output"), &cause))
         }
-        _ => Ok(ExitCode::Done),
+        _ => Ok(()),
     }
 }

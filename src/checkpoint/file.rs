@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -12,10 +11,13 @@ use hdf5::file::LibraryVersion;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
-use crate::formats::atomic::write_text;
+use crate::model::ClassModel;
+use crate::model::HalfModel;
 use crate::model::State;
 
 use super::durable::Draft;
+use super::durable::commit;
+use super::durable::digest_of;
 use super::folder;
 use super::format::Format;
 use super::origin::Origin;
@@ -62,19 +64,16 @@ pub fn save(run_folder: &Path, state: &State, origin: &Origin) -> Result<PathBuf
     let folder = folder::folder_of(run_folder);
     fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
     let path = folder::file_of(&folder, state.iteration);
-    let draft = Draft::new(&path);
-
-    reserve(draft.temporary(), expected_bytes(state)).map_err(|e| Error::writing(&path, &e))?;
+    let mut draft = Draft::new(&path);
     let fill = |file: &hdf5::File| {
         Format::CURRENT.name().to_owned().write(file, FORMAT)?;
         origin.write(file, ORIGIN)?;
         state.write(file, STATE)
     };
-    write_hdf5(draft.temporary(), fill).map_err(|e| in_file(&path, e))?;
-    let digest = digest_of(draft.temporary()).map_err(|e| Error::writing(&path, &e))?;
+    write_hdf5(&draft, expected_bytes(state), fill).map_err(|e| in_file(&path, e))?;
+    let digest = draft.seal()?;
     // The digest goes first: a file without its digest is never seen, a digest without its file is harmless.
-    write_text(&digest_path(&path), &format!("{digest}\n"))?;
-    draft.commit()?;
+    commit([Draft::filled(&digest_path(&path), format!("{digest}\n").as_bytes())?, draft])?;
     Ok(path)
 }
 
@@ -116,12 +115,6 @@ pub fn recorded_digest(path: &Path) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-pub(super) fn digest_of(path: &Path) -> io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
 fn verify_digest(path: &Path) -> std::result::Result<(), Fault> {
     const FIX: &str = "Continue from an older file of the same folder; relion-rs resume does so by itself.";
     let place = || path.display().to_string();
@@ -148,39 +141,34 @@ pub(super) fn open(path: &Path) -> Result<hdf5::File> {
     builder.open(path).map_err(|e| Error::bad_data("", format!("not an HDF5 file: {e}"), ""))
 }
 
-/// Makes a file of the library's; `fill` writes what is in it.
-pub(super) fn write_hdf5(path: &Path, fill: impl FnOnce(&hdf5::File) -> Result<()>) -> Result<()> {
+/// Makes a file of the library's with room for so many bytes; `fill` writes what is in it.
+pub(super) fn write_hdf5(draft: &Draft, bytes: u64, fill: impl FnOnce(&hdf5::File) -> Result<()>) -> Result<()> {
     let failed = |e: hdf5::Error| Error::new(ExitCode::Io, "", format!("cannot be written: {e}"), "");
     let mut builder = hdf5::FileBuilder::new();
     builder
         .with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110).file_locking(false))
         .with_fcpl(|create| create.obj_track_times(false));
-    let file = builder.create(path).map_err(failed)?;
-    let written = fill(&file).and_then(|()| file.flush().map_err(failed));
+    draft.reserve(bytes)?;
+    let file = builder.create(draft.temporary()).map_err(failed)?;
+    // The library has just truncated what was reserved.
+    let reserved = draft.reserve(bytes);
+    let written = reserved.and_then(|()| fill(&file)).and_then(|()| file.flush().map_err(failed));
     let closed = file.close().map_err(failed);
     written.and(closed)
 }
 
-/// Asks the file system for the room before libhdf5 does: it answers a full disk or quota with a plain error.
-pub(super) fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
-    let file = File::create(path)?;
-    let length = i64::try_from(bytes).unwrap_or(i64::MAX);
-    match nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, length) {
-        Err(nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::EINVAL) | Ok(()) => Ok(()),
-        Err(errno) => Err(io::Error::from(errno)),
-    }
-}
-
-/// Size of the file to come: maps, per-particle columns and per-class arrays.
+/// Size of the file to come: maps, arrays a class, columns a particle and a micrograph group.
 fn expected_bytes(state: &State) -> u64 {
-    let arrays: usize = state
-        .halves
-        .iter()
-        .flat_map(|half| &half.classes)
-        .map(|class| 4 * class.map.data.len() + 8 * (class.directions.len() + 6 * class.tau2.len()))
-        .sum();
+    let class = |class: &ClassModel| {
+        4 * class.map.data.len() + 8 * (class.directions.len() + class.orientability.len() + 5 * class.tau2.len())
+    };
+    let half = |half: &HalfModel| {
+        half.classes.iter().map(class).sum::<usize>()
+            + half.groups.iter().map(|group| group.name.len() + 1 + 2 * 8).sum::<usize>()
+            + half.noise.iter().map(|noise| 8 * noise.len()).sum::<usize>()
+    };
     let particles = state.assignments.len() * (8 * 8 + 2 * 4 + 1);
-    let numbers = (arrays + particles) as u64;
+    let numbers = (state.halves.iter().map(half).sum::<usize>() + particles) as u64;
     numbers + numbers / 64 + OVERHEAD_BYTES
 }
 
@@ -205,8 +193,10 @@ pub(super) fn in_file(path: &Path, mut error: Error) -> Error {
     if error.problem.contains("errno = 28") || error.problem.contains("No space left") {
         return Error::writing(path, &io::Error::from(io::ErrorKind::StorageFull));
     }
-    let place = format!("{}, {}", path.display(), error.place);
-    error.place = place.trim_end_matches(", ").to_owned();
+    let file = path.display().to_string();
+    if error.place != file {
+        error.place = format!("{file}, {}", error.place).trim_end_matches(", ").to_owned();
+    }
     if error.fix.is_empty() {
         error.fix = match error.code {
             ExitCode::BadData => "Continue from an older file of the same folder; relion-rs resume does so by itself.",

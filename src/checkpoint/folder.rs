@@ -46,7 +46,7 @@ pub(super) fn file_of(folder: &Path, iteration: u32) -> PathBuf {
 }
 
 /// `iter-012.h5` -> 12; anything else, parts of an iteration included, is not a finished iteration.
-fn iteration_of(name: &str) -> Option<u32> {
+pub(super) fn iteration_of(name: &str) -> Option<u32> {
     let digits = name.strip_prefix("iter-")?.strip_suffix(".h5")?;
     let plain = digits.len() >= 3 && digits.bytes().all(|b| b.is_ascii_digit());
     if plain { digits.parse().ok() } else { None }
@@ -57,20 +57,30 @@ fn iteration_of(name: &str) -> Option<u32> {
 /// # Errors
 /// The folder cannot be read.
 pub fn list(run_folder: &Path) -> Result<Vec<(u32, PathBuf)>> {
-    let folder = folder_of(run_folder);
-    let entries = match fs::read_dir(&folder) {
+    list_in(&folder_of(run_folder))
+}
+
+/// As [`list`], of the folder that holds the files.
+pub(super) fn list_in(folder: &Path) -> Result<Vec<(u32, PathBuf)>> {
+    let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(|e| Error::reading(&folder, &e))?,
+        other => other.map_err(|e| Error::reading(folder, &e))?,
     };
     let mut found = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|e| Error::reading(&folder, &e))?;
+        let entry = entry.map_err(|e| Error::reading(folder, &e))?;
         if let Some(iteration) = entry.file_name().to_str().and_then(iteration_of) {
             found.push((iteration, entry.path()));
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// What is wrong with a file whose name says another iteration than its state.
+pub(super) fn wrong_name(named: Option<u32>, held: u32) -> Option<String> {
+    let wrong = named.is_some_and(|named| named != held);
+    wrong.then(|| format!("holds iteration {held}, which is not what its name says"))
 }
 
 /// The newest whole checkpoint of a run, or `None` when the run has none yet. A damaged file is passed over with a
@@ -83,14 +93,10 @@ pub fn load_latest(run_folder: &Path) -> Result<Option<Loaded>> {
     let mut warnings = Vec::new();
     for (iteration, path) in list(run_folder)?.into_iter().rev() {
         match examine(&path) {
-            Ok(checkpoint) if checkpoint.state.iteration == iteration => {
-                return Ok(Some(Loaded { checkpoint, path, warnings }));
-            }
-            Ok(checkpoint) => warnings.push(format!(
-                "{}: holds iteration {}, which is not what its name says",
-                path.display(),
-                checkpoint.state.iteration
-            )),
+            Ok(checkpoint) => match wrong_name(Some(iteration), checkpoint.state.iteration) {
+                None => return Ok(Some(Loaded { checkpoint, path, warnings })),
+                Some(problem) => warnings.push(format!("{}: {problem}", path.display())),
+            },
             Err(Fault::Damaged(error)) => warnings.push(format!("{}: {}", error.place, error.problem)),
             Err(Fault::Refused(error)) => return Err(error),
         }

@@ -13,8 +13,8 @@
 //! an index, renamed last, says which belong together.
 //!
 //! Layout of the room: `fields` (the list) on `stored` (a value under a name) ; `format` (versions), `origin`
-//! (identity and fingerprints); `file` (one file), `folder` (all of them), `part` and
-//! `parts` (within an iteration), `durable` (temporary, sync, rename).
+//! (identity and fingerprints); `file` (one file), `folder` (all of them), `part` and `parts` (within an iteration),
+//! `durable` (room, temporary, sync, digest, rename), `verify` (which files are whole).
 
 mod durable;
 mod fields;
@@ -25,6 +25,7 @@ mod origin;
 mod part;
 mod parts;
 mod stored;
+mod verify;
 
 pub use file::{Checkpoint, load, recorded_digest, save};
 pub use folder::{Loaded, Retention, list, load_latest, prune};
@@ -32,3 +33,4 @@ pub use format::Format;
 pub use origin::{Identity, InputFile, Origin};
 pub use part::Part;
 pub use parts::{Parts, remove_parts};
+pub use verify::{Verdict, verify};

@@ -11,10 +11,10 @@ use crate::expectation::products::Finished;
 use crate::product::Voxel;
 
 use super::durable::Draft;
-use super::file::digest_of;
+use super::durable::commit;
+use super::durable::digest_of;
 use super::file::in_file;
 use super::file::open;
-use super::file::reserve;
 use super::file::write_hdf5;
 use super::stored::Stored;
 use super::stored::create_group;
@@ -47,19 +47,17 @@ pub(super) struct Written {
 /// A full disk or an unwritable folder; nothing is left under the name.
 pub(super) fn write(folder: &Path, name: String, finished: &Finished, sums: &[&[Voxel]]) -> Result<Written> {
     let path = folder.join(&name);
-    let draft = Draft::new(&path);
-    let failed = |cause: std::io::Error| Error::writing(&path, &cause);
-    reserve(draft.temporary(), expected_bytes(finished, sums)).map_err(failed)?;
+    let mut draft = Draft::new(&path);
     let fill = |file: &hdf5::File| {
         PART.to_owned().write(file, FORMAT)?;
         finished.write(file, FINISHED)?;
         let group = create_group(file, SUMS)?;
         sums.iter().enumerate().try_for_each(|(class, sums)| write_sums(&group, &class_name(class), sums))
     };
-    write_hdf5(draft.temporary(), fill).map_err(|error| in_file(&path, error))?;
-    let digest = digest_of(draft.temporary()).map_err(failed)?;
-    let bytes = fs::metadata(draft.temporary()).map_err(failed)?.len();
-    draft.commit()?;
+    write_hdf5(&draft, expected_bytes(finished, sums), fill).map_err(|error| in_file(&path, error))?;
+    let digest = draft.seal()?;
+    commit([draft])?;
+    let bytes = fs::metadata(&path).map_err(|cause| Error::reading(&path, &cause))?.len();
     Ok(Written { name, bytes, digest })
 }
 

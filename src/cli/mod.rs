@@ -1,9 +1,11 @@
 //! The command line: one file per verb.
 
 mod check;
+mod checkpoint;
 mod compare;
 mod completions;
 mod config;
+mod engine;
 mod follow;
 mod job;
 mod man;
@@ -25,6 +27,7 @@ mod status;
 mod verbs;
 mod words;
 
+pub use checkpoint::Verb as CheckpointVerb;
 pub use page::page;
 pub use screen::error_json;
 pub use verbs::main;

@@ -1,11 +1,9 @@
 //! Starts the engine beside this program and stays with it: signals go in, progress and the exit code come out.
 
-use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::os::unix::process::CommandExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
@@ -29,11 +27,10 @@ use crate::plan::progress::Event;
 use crate::plan::progress::Follower;
 use crate::plan::progress::Record;
 
+use super::engine;
 use super::follow::Display;
 use super::screen::Screen;
 
-/// Name of the engine's program; it lies in the launcher's own folder.
-const ENGINE: &str = "relion-rs-rank";
 /// A person or a batch system that sends one of these knows about it; they are passed on to the engine.
 const STOPPING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR2];
 /// How often progress and signals are looked at.
@@ -45,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// `Unavailable` when the engine's program is missing; `Internal` when it dies of a signal. Its own errors
 /// are told by itself, on standard error; here only their code comes back.
 pub fn engine(run_dir: &RunDir, plan: &Plan, screen: &Screen) -> Result<ExitCode> {
-    let program = engine_program()?;
+    let program = engine::program()?;
     let root = std::path::absolute(run_dir.root()).map_err(|cause| Error::reading(run_dir.root(), &cause))?;
     if !plan.working_directory.is_dir() {
         return Err(Error::new(
@@ -73,14 +70,7 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, screen: &Screen) -> Result<ExitCode
     }
     // A group of its own: Ctrl-C on a terminal reaches this program only, which passes it on once.
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|cause| {
-        Error::new(
-            ExitCode::Unavailable,
-            program.display().to_string(),
-            format!("cannot be started: {cause}"),
-            "Install it anew with `make install`.",
-        )
-    })?;
+    let mut child = command.spawn().map_err(|cause| engine::not_started(&program, &cause))?;
     let mut display = Display::new(*screen);
     let messages = forward_messages(&mut child, display.clone());
     let mut sent = None;
@@ -130,20 +120,6 @@ fn last_checkpoint(records: &[Record]) -> Option<u32> {
     })
 }
 
-fn engine_program() -> Result<PathBuf> {
-    let own = std::env::current_exe().map_err(|cause| Error::internal(format!("own path: {cause}")))?;
-    let program = own.with_file_name(ENGINE);
-    if fs::metadata(&program).is_ok_and(|metadata| metadata.is_file()) {
-        return Ok(program);
-    }
-    Err(Error::new(
-        ExitCode::Unavailable,
-        program.display().to_string(),
-        "the engine is not beside the launcher",
-        "Install both programs into one folder: `make install`, or `cargo build --release` for both.",
-    ))
-}
-
 fn pass_on(signal: i32, child: &Child) {
     if let Ok(signal) = Signal::try_from(signal) {
         // The child may have ended a moment ago; then there is nothing to tell.
@@ -162,19 +138,14 @@ fn forward_messages(child: &mut Child, display: Display) -> Option<std::thread::
 }
 
 fn outcome(status: ExitStatus, run_dir: &RunDir) -> Result<ExitCode> {
-    if let Some(signal) = status.signal() {
-        let name = Signal::try_from(signal).map_or_else(|_| signal.to_string(), |signal| signal.to_string());
-        let place = run_dir.root().display().to_string();
-        return Err(Error::new(
+    match engine::signal_name(status) {
+        Some(name) => Err(Error::new(
             ExitCode::Internal,
-            place,
+            run_dir.root().display().to_string(),
             format!("the engine was ended by {name}"),
             "If nobody sent it, SIGKILL means that the system ran out of memory (try --memory) and SIGABRT a defect \
              of relion-rs. Run the same command again: it goes on from the last checkpoint.",
-        ));
+        )),
+        None => engine::code(status),
     }
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    code.and_then(ExitCode::from_code).ok_or_else(|| {
-        Error::internal(format!("the engine ended with the unknown code {}", status.code().unwrap_or(-1)))
-    })
 }

@@ -13,6 +13,7 @@ use crate::error::ExitCode;
 use crate::error::Result;
 
 use super::check;
+use super::checkpoint;
 use super::compare;
 use super::completions;
 use super::config;
@@ -54,6 +55,9 @@ pub enum Verb {
     Resume(resume::Arguments),
     /// Show how far a run is
     Status(status::Arguments),
+    /// Look into the checkpoints of a run
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Verb),
     /// Make a solvent mask from a map
     Mask(mask::Arguments),
     /// FSC and sharpened map of two half maps
@@ -114,6 +118,7 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Run(arguments) => run::run(*arguments, screen),
         Verb::Resume(arguments) => resume::run(&arguments, screen),
         Verb::Status(arguments) => status::run(&arguments, screen),
+        Verb::Checkpoint(verb) => checkpoint::run(&verb, screen),
         Verb::Mask(arguments) => mask::run(&arguments, screen),
         Verb::Postprocess(arguments) => postprocess::run(&arguments, screen),
         Verb::Report(arguments) => report::run(&arguments, screen),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
 use relion_rs::checkpoint;
@@ -407,6 +408,50 @@ fn old_files_go_and_the_last_ones_stay() {
     assert_eq!(names(&inside).len(), 9);
     checkpoint::prune(folder.path(), &Retention { keep_last: 0, keep_every: None }).unwrap();
     assert_eq!(names(&inside), ["iter-001.part.000.h5", "iter-007.h5", "iter-007.h5.b3"]);
+}
+
+/// The launcher's verbs on checkpoints, with the real engine beside it: code, standard output, standard error.
+fn told(words: &[&str], path: &Path) -> (i32, String, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_relion-rs")).arg("checkpoint").args(words).arg(path).output().unwrap();
+    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (output.status.code().unwrap_or(-1), out, err)
+}
+
+#[test]
+fn verify_tells_which_files_are_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wanted = state(1, 1, 3, 8);
+    for iteration in [1, 2, 3] {
+        wanted.iteration = iteration;
+        checkpoint::save(folder.path(), &wanted, &origin()).unwrap();
+    }
+    let inside = folder.path().join("checkpoint");
+    let (code, out, err) = told(&["verify"], folder.path());
+    assert!(code == 0 && out.lines().count() == 3 && out.lines().all(|line| line.ends_with(".h5: OK")), "{out}{err}");
+    assert_eq!(told(&["verify"], &inside).1, out);
+
+    fs::write(inside.join("iter-002.h5"), b"").unwrap();
+    fs::copy(inside.join("iter-001.h5"), inside.join("iter-003.h5")).unwrap();
+    seal(&inside.join("iter-003.h5"));
+    let (code, out, err) = told(&["verify"], folder.path());
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!((code, lines.len()), (65, 3), "{out}{err}");
+    assert!(lines[0].ends_with("iter-001.h5: OK") && lines[1].contains("iter-002.h5: the file is damaged"), "{out}");
+    assert!(lines[2].contains("iter-003.h5: holds iteration 1, which is not what its name says"), "{out}");
+    assert_eq!(told(&["verify"], &inside.join("iter-001.h5")).0, 0);
+
+    let (code, out, _) = told(&["verify", "--json"], folder.path());
+    let told_json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, told_json.as_array().unwrap().len()), (65, 3));
+    assert!(
+        told_json[0]["problem"].is_null() && told_json[1]["problem"].as_str().unwrap().contains("damaged"),
+        "{out}"
+    );
+    for absent in ["absent", "checkpoint/absent.h5"] {
+        let (code, _, err) = told(&["verify"], &folder.path().join(absent));
+        assert!(code == 66 && err.contains("there is no checkpoint"), "{err}");
+    }
 }
 
 #[test]

@@ -468,6 +468,23 @@ fn the_engine_says_what_it_sees_and_refuses_what_is_no_run() {
     assert!(text.contains("plan.json"), "{text}");
 }
 
+#[test]
+fn verbs_of_the_engine_are_passed_on_as_they_are() {
+    let stage = Stage::new(Some("#!/bin/sh\necho \"$@\"\necho 'told by the engine' >&2\nexit 65\n"));
+    for (words, passed) in [
+        ("checkpoint verify", "checkpoint verify --die-with-parent -- ."),
+        ("--json checkpoint verify out", "checkpoint verify --die-with-parent --json -- out"),
+    ] {
+        let output = stage.launch(words);
+        assert_eq!((code(&output), out(&output).trim()), (65, passed));
+        assert_eq!(err(&output), "told by the engine\n");
+    }
+    let output = Stage::new(Some("#!/bin/sh\nkill -9 $$\n")).launch("checkpoint verify");
+    assert!(code(&output) == 70 && err(&output).contains("SIGKILL"), "{}", err(&output));
+    let output = Stage::new(None).launch("checkpoint verify");
+    assert!(code(&output) == 69 && err(&output).contains("relion-rs-rank"), "{}", err(&output));
+}
+
 /// A simulated set in `folder/set`: 40 particles of 32 pixels.
 fn simulated(stage: &Stage, flags: &str) -> Output {
     let map = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/inputs/ref32.mrc");

@@ -1,0 +1,78 @@
+//! Which checkpoints are whole: digest, format and every field.
+
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+
+use super::file::load;
+use super::folder;
+
+/// What reading a file gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    pub file: PathBuf,
+    pub bytes: u64,
+    /// Why the file cannot be used; none for one that is whole.
+    pub problem: Option<String>,
+}
+
+impl Verdict {
+    pub fn is_whole(&self) -> bool {
+        self.problem.is_none()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file.display(), self.problem.as_deref().unwrap_or("OK"))
+    }
+}
+
+/// Reads every checkpoint of a run folder, or the one file that `path` names, oldest first.
+///
+/// # Errors
+/// There is no checkpoint at `path`. What is wrong with a file is its verdict, not an error.
+pub fn verify(path: &Path) -> Result<Vec<Verdict>> {
+    Ok(files(path)?.iter().map(|(iteration, file)| judge(*iteration, file)).collect())
+}
+
+/// The checkpoint files meant by a run folder, its `checkpoint` folder, or a file; the iteration is that of the name.
+///
+/// # Errors
+/// There is none.
+pub(super) fn files(path: &Path) -> Result<Vec<(Option<u32>, PathBuf)>> {
+    if path.is_file() {
+        let iteration = path.file_name().and_then(|name| name.to_str()).and_then(folder::iteration_of);
+        return Ok(vec![(iteration, path.to_path_buf())]);
+    }
+    let inside = folder::list(path)?;
+    let found = if inside.is_empty() { folder::list_in(path)? } else { inside };
+    if found.is_empty() {
+        return Err(Error::new(
+            ExitCode::NoInput,
+            path.display().to_string(),
+            "there is no checkpoint",
+            "Name a run folder in which an iteration was finished, or a file in its checkpoint folder.",
+        ));
+    }
+    Ok(found.into_iter().map(|(iteration, file)| (Some(iteration), file)).collect())
+}
+
+fn judge(iteration: Option<u32>, file: &Path) -> Verdict {
+    let problem = match load(file) {
+        Ok(checkpoint) => folder::wrong_name(iteration, checkpoint.state.iteration),
+        // The verdict names the file itself.
+        Err(error) => Some(match error.place.split_once(", ") {
+            Some((_, inside)) => format!("{inside}: {}", error.problem),
+            None => error.problem,
+        }),
+    };
+    let bytes = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+    Verdict { file: file.to_path_buf(), bytes, problem }
+}

@@ -1,0 +1,93 @@
+//! The engine's program beside this one, and its verbs: what needs HDF5 is done there and said there.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+
+use super::screen::Screen;
+
+/// Name of the engine's program; it lies in the launcher's own folder.
+const ENGINE: &str = "relion-rs-rank";
+
+/// Runs a verb of the engine to its end: `relion-rs-rank NAME ARGUMENTS`, the arguments being flags and, after `--`,
+/// paths. The engine writes to the standard output and error of this process and reads nothing; signals that a
+/// terminal sends reach it directly, and it ends with this process.
+///
+/// # Errors
+/// `Unavailable` when the engine's program is missing; `Internal` when it dies of a signal. Its own errors are told by
+/// itself; here only their code comes back.
+pub fn verb(name: &[&str], arguments: &[&OsStr], screen: &Screen) -> Result<ExitCode> {
+    let program = program()?;
+    let mut command = Command::new(&program);
+    command.args(name).arg("--die-with-parent").stdin(Stdio::null());
+    if screen.is_json() {
+        command.arg("--json");
+    }
+    command.args(arguments);
+    let status = command.status().map_err(|cause| not_started(&program, &cause))?;
+    match signal_name(status) {
+        Some(name) => Err(Error::new(
+            ExitCode::Internal,
+            program.display().to_string(),
+            format!("the engine was ended by {name}"),
+            "If nobody sent it, SIGKILL means that the system ran out of memory and SIGABRT a defect of relion-rs.",
+        )),
+        None => code(status),
+    }
+}
+
+/// The engine's program.
+///
+/// # Errors
+/// `Unavailable` when it is not beside the launcher.
+pub(super) fn program() -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(|cause| Error::internal(format!("own path: {cause}")))?;
+    let program = own.with_file_name(ENGINE);
+    if fs::metadata(&program).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(program);
+    }
+    Err(Error::new(
+        ExitCode::Unavailable,
+        program.display().to_string(),
+        "the engine is not beside the launcher",
+        "Install both programs into one folder: `make install`, or `cargo build --release` for both.",
+    ))
+}
+
+pub(super) fn not_started(program: &Path, cause: &io::Error) -> Error {
+    Error::new(
+        ExitCode::Unavailable,
+        program.display().to_string(),
+        format!("cannot be started: {cause}"),
+        "Install it anew with `make install`.",
+    )
+}
+
+/// The signal that ended a process.
+pub(super) fn signal_name(status: ExitStatus) -> Option<String> {
+    let signal = status.signal()?;
+    Some(Signal::try_from(signal).map_or_else(|_| signal.to_string(), |signal| signal.to_string()))
+}
+
+/// The code of a process that ended by itself.
+///
+/// # Errors
+/// `Internal` for a code that is none of ours.
+pub(super) fn code(status: ExitStatus) -> Result<ExitCode> {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.and_then(ExitCode::from_code).ok_or_else(|| {
+        Error::internal(format!("the engine ended with the unknown code {}", status.code().unwrap_or(-1)))
+    })
+}
