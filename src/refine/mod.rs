@@ -80,6 +80,7 @@ pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume) -> Result<ExitCode> {
 }
 
 fn refine(run_dir: &RunDir, plan: &Plan, resume: Resume, files: &mut Files, stop: &Arc<Stop>) -> Result<ExitCode> {
+    checkpoint::sweep(run_dir.root())?;
     let inputs = Inputs::load(plan)?;
     for sentence in inputs.not_applied(plan) {
         files.warn(&sentence)?;
