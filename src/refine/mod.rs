@@ -4,6 +4,7 @@
 //! the end: sizes and sampling of the iteration, expectation ([`step`]), maximisation ([`maximise`]), decisions, files.
 
 mod accuracy;
+pub mod export;
 mod files;
 mod grid;
 mod images;
@@ -111,7 +112,7 @@ fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> 
         let file = checkpoint::save(run_dir.root(), &state, &inputs.origin)?;
         files.checkpoint(&state, &file, begin.elapsed().as_secs_f64())?;
         let keep_last = u32::try_from(plan.keep_last).unwrap_or(u32::MAX);
-        checkpoint::prune(run_dir.root(), &Retention { keep_last, keep_every: plan.keep_every })?;
+        checkpoint::prune(run_dir.root(), state.iteration, &Retention { keep_last, keep_every: plan.keep_every })?;
         // Every start does one iteration at least, so that starting again and again comes to an end.
         let hours = files.elapsed().as_secs_f64() / SECONDS_PER_HOUR;
         if !is_finished(plan, &state) && plan.max_hours.is_some_and(|most| hours >= most) {
