@@ -19,9 +19,11 @@ use super::file::Checkpoint;
 use super::file::digest_path;
 use super::file::load;
 use super::file::open;
-use super::format::Format;
 use super::origin::Identity;
 use super::origin::InputFile;
+
+/// Where a file says which version it is.
+const FORMAT_PATH: &str = "/format";
 
 /// A file's contents, read after its digest was checked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,7 +32,8 @@ pub struct Contents {
     pub bytes: u64,
     /// BLAKE3 of the file, hexadecimal.
     pub digest: String,
-    pub format: &'static str,
+    /// The name of its version.
+    pub format: String,
     pub identity: Identity,
     pub plan_digest: String,
     pub iteration: u32,
@@ -85,12 +88,14 @@ impl Contents {
         let root = open(path)?.as_group().map_err(failed)?;
         let mut fields = Vec::new();
         walk(&root, &mut fields).map_err(failed)?;
+        let format =
+            fields.iter().find(|field| field.path == FORMAT_PATH).and_then(|field| field.value.as_ref()?.as_str());
         let map = state.halves.first().and_then(|half| half.classes.first()).map(|class| &class.map);
         Ok(Self {
             file: path.to_path_buf(),
             bytes: std::fs::metadata(path).map_err(|e| Error::reading(path, &e))?.len(),
             digest: digest.trim_end().to_owned(),
-            format: Format::CURRENT.name(),
+            format: format.unwrap_or_default().to_owned(),
             identity: origin.identity,
             plan_digest: origin.plan_digest,
             iteration: state.iteration,
@@ -110,7 +115,9 @@ impl Contents {
 /// Everything in a group, by name: its attributes, then its members.
 fn walk(group: &Group, fields: &mut Vec<Field>) -> hdf5::Result<()> {
     attributes(group, fields)?;
-    for name in group.member_names()? {
+    let mut names = group.member_names()?;
+    names.sort();
+    for name in names {
         if group.loc_type_by_name(&name)? == LocationType::Group {
             let inner = group.group(&name)?;
             fields.push(Field {
@@ -133,7 +140,9 @@ fn walk(group: &Group, fields: &mut Vec<Field>) -> hdf5::Result<()> {
 
 /// The attributes of a group or dataset.
 fn attributes(place: &hdf5::Location, fields: &mut Vec<Field>) -> hdf5::Result<()> {
-    for name in place.attr_names()? {
+    let mut names = place.attr_names()?;
+    names.sort();
+    for name in names {
         let attribute = place.attr(&name)?;
         let path = format!("{}/{name}", place.name().trim_end_matches('/'));
         let mut field = field(path, Kind::Attribute, &attribute)?;

@@ -116,9 +116,16 @@ impl Draft {
             let file = OpenOptions::new().write(true).open(&self.temporary)?;
             file.set_len(file.metadata()?.len())?;
             std::thread::scope(|threads| {
-                let syncing = threads.spawn(|| file.sync_all());
+                let syncing = std::thread::Builder::new().name("sync".to_owned());
+                let syncing = syncing.spawn_scoped(threads, || file.sync_all());
                 let digest = digest_of(&self.temporary);
-                let synced = syncing.join().unwrap_or_else(|_| Err(io::Error::other("the syncing thread panicked")));
+                let synced = match syncing {
+                    Ok(thread) => {
+                        thread.join().unwrap_or_else(|_| Err(io::Error::other("the syncing thread panicked")))
+                    }
+                    // No thread to be had: one after the other.
+                    Err(_) => file.sync_all(),
+                };
                 synced.and(digest)
             })
         };

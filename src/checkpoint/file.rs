@@ -194,8 +194,12 @@ fn consistent(state: &State) -> Result<()> {
 /// Puts the file's name before the place inside it, and adds a fix by cause.
 fn in_file(path: &Path, mut error: Error) -> Error {
     // The library reports the system's cause as text only.
-    if error.problem.contains("errno = 28") || error.problem.contains("No space left") {
+    let is_told = |texts: [&str; 2]| texts.iter().any(|text| error.problem.contains(text));
+    if is_told(["errno = 28,", "No space left"]) {
         return Error::writing(path, &io::Error::from(io::ErrorKind::StorageFull));
+    }
+    if is_told(["errno = 122,", "quota exceeded"]) {
+        return Error::writing(path, &io::Error::from(io::ErrorKind::QuotaExceeded));
     }
     let file = path.display().to_string();
     if error.place != file {

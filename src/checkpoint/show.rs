@@ -178,11 +178,20 @@ impl Overview {
         let mut rows = vec![
             ("state", state),
             ("size", format!("{} ({} bytes)", format_bytes(shown.bytes), shown.bytes)),
-            ("format", shown.format.to_owned()),
+            ("format", shown.format.clone()),
             ("written by", writer),
             ("BLAKE3", shown.digest.clone()),
             ("plan", shown.plan_digest.clone()),
         ];
+        let parts: Vec<&Beside> = self.beside.iter().filter(|file| file.role == Role::Part).collect();
+        if !parts.is_empty() {
+            let bytes = parts.iter().map(|file| file.bytes).sum();
+            let files = if parts.len() == 1 { "file" } else { "files" };
+            rows.push((
+                "unfinished",
+                format!("{} {files} of an interrupted iteration, {}", parts.len(), format_bytes(bytes)),
+            ));
+        }
         if let Some(Retention { keep_last, keep_every }) = self.retention {
             let every = keep_every.map_or_else(String::new, |every| format!(", and every {every}th iteration"));
             rows.push(("kept", format!("the last {keep_last}{every}")));

@@ -216,6 +216,7 @@ fn a_full_disk_leaves_the_previous_file() {
     large.iteration = 2;
     let error = checkpoint::save(&folder, &large, &origin()).unwrap_err();
     assert!(error.code == ExitCode::Io && error.to_string().contains("iter-002.h5"), "{error}");
+    assert!(error.problem.contains("bytes (") && error.problem.contains(" are needed, "), "{error}");
     assert!(error.fix.contains("Free some space"), "{error}");
     assert_eq!(names(&folder.join("checkpoint")), ["iter-001.h5", "iter-001.h5.b3"]);
     assert!(fs::read(&first).unwrap() == bytes);

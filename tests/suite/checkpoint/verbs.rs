@@ -152,6 +152,7 @@ fn show_tells_what_is_inside() {
         "iteration = 2",
         "iter-003.part.000.1.h5",
         "part of an iteration",
+        "1 file of an interrupted iteration, 4 B",
     ] {
         assert!(text.contains(said), "{said}: {text}");
     }
