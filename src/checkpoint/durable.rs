@@ -2,11 +2,13 @@
 //! digest is taken, and renamed. (Other files do so by `formats::atomic`; these are opened by libhdf5, under a
 //! temporary name that stays the same so that what a killed process left is overwritten.)
 //!
-//!     let mut draft = Draft::new(path);
-//!     draft.reserve(bytes)?;          // refuses what will not fit, with both numbers
-//!     ... write draft.temporary() ...
-//!     let digest = draft.seal()?;     // on disk, and what is on disk
-//!     commit([Draft::filled(sidecar, digest.as_bytes())?, draft])?;
+//! ```text
+//! let mut draft = Draft::new(path);
+//! draft.reserve(bytes)?;          // refuses what will not fit, with both numbers
+//! ... write draft.temporary() ...
+//! let digest = draft.seal()?;     // on disk, and what is on disk
+//! commit([Draft::filled(sidecar, digest.as_bytes())?, draft])?;
+//! ```
 
 use std::ffi::OsString;
 use std::fs;
@@ -231,7 +233,6 @@ mod tests {
         let mut draft = Draft::new(&path);
         draft.reserve(8 << 20).unwrap();
         assert_eq!(fs::metadata(draft.temporary()).unwrap().len(), 0);
-        fs::OpenOptions::new().write(true).open(draft.temporary()).unwrap();
         fs::write(draft.temporary(), b"short").unwrap();
         draft.reserve(8 << 20).unwrap();
         draft.seal().unwrap();
