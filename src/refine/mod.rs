@@ -4,6 +4,7 @@
 //! the end: sizes and sampling of the iteration, expectation ([`step`]), maximisation ([`maximise`]), decisions, files.
 
 mod accuracy;
+pub mod export;
 mod files;
 mod grid;
 mod images;
