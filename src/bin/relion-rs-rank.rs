@@ -34,7 +34,7 @@ struct Arguments {
     /// Run folder
     #[arg(required_unless_present = "probe")]
     run_dir: Option<PathBuf>,
-    /// Go on although inputs have changed
+    /// Go on although inputs have changed, and from before what a newer program did
     #[arg(long)]
     force: bool,
     /// Refuse to go on with another version, precision or instruction set

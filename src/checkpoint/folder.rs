@@ -92,11 +92,19 @@ pub(super) fn wrong_name(named: Option<u32>, held: u32) -> Option<String> {
 /// All files are damaged (starting again from nothing would hide that), or the newest whole one was written by a
 /// newer program.
 pub fn load_latest(run_folder: &Path) -> Result<Option<Loaded>> {
-    latest_in(&folder_of(run_folder))
+    latest_in(&folder_of(run_folder), false)
 }
 
-/// As [`load_latest`], of the folder that holds the files.
-pub(super) fn latest_in(folder: &Path) -> Result<Option<Loaded>> {
+/// As [`load_latest`], but files of a newer program are passed over with a warning, too: what it did is done anew.
+///
+/// # Errors
+/// No file can be used.
+pub fn load_latest_of_ours(run_folder: &Path) -> Result<Option<Loaded>> {
+    latest_in(&folder_of(run_folder), true)
+}
+
+/// As these two, of the folder that holds the files.
+pub(super) fn latest_in(folder: &Path, passes_newer: bool) -> Result<Option<Loaded>> {
     let mut warnings = Vec::new();
     for (iteration, path) in list_in(folder)?.into_iter().rev() {
         match examine(&path) {
@@ -105,6 +113,7 @@ pub(super) fn latest_in(folder: &Path) -> Result<Option<Loaded>> {
                 Some(problem) => warnings.push(format!("{}: {problem}", path.display())),
             },
             Err(Fault::Damaged(error)) => warnings.push(format!("{}: {}", error.place, error.problem)),
+            Err(Fault::Refused(error)) if passes_newer => warnings.push(format!("{}: {}", error.place, error.problem)),
             Err(Fault::Refused(error)) => return Err(error),
         }
     }

@@ -46,7 +46,8 @@ impl Format {
                     "the checkpoint has format `{name}`, newer than `{}`, the newest this program knows",
                     Self::CURRENT.name()
                 ),
-                "Continue the run with the version of relion-rs that wrote it, or with a newer one.",
+                "Continue the run with the version of relion-rs that wrote it, or with a newer one; `relion-rs resume \
+                 --force` goes on from the checkpoint before it.",
             ),
             _ => Error::bad_data(
                 place,

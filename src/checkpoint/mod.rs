@@ -33,7 +33,7 @@ mod verify;
 
 pub use contents::{Contents, Field, Kind};
 pub use file::{Checkpoint, load, recorded_digest, save};
-pub use folder::{Loaded, Retention, list, load_latest, prune};
+pub use folder::{Loaded, Retention, list, load_latest, load_latest_of_ours, prune};
 pub use format::Format;
 pub use origin::{Identity, InputFile, Origin};
 pub use part::Part;

@@ -95,7 +95,7 @@ pub fn show(path: &Path) -> Result<Overview> {
         (Contents::read(path)?, Vec::new())
     } else {
         let folder = parent(&found[0].1);
-        match folder::latest_in(&folder)? {
+        match folder::latest_in(&folder, false)? {
             Some(latest) => (Contents::read(&latest.path)?, latest.warnings),
             None => return Err(Error::internal("a checkpoint that was listed is gone")),
         }

@@ -1,6 +1,7 @@
 //! The checkpoint: every bit comes back, and nothing damaged does.
 
 mod damage;
+mod parts;
 mod state;
 mod verbs;
 mod versions;

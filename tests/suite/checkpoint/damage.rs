@@ -153,7 +153,13 @@ fn edited(edit: impl FnOnce(&hdf5::File)) -> String {
     assert_eq!(error.code, ExitCode::BadData);
     match checkpoint::load_latest(folder.path()) {
         // Of a newer program: what it did is not undone by an older one.
-        Err(refused) => assert!(refused.problem.contains("newer"), "{refused}"),
+        Err(refused) => {
+            assert!(refused.problem.contains("newer"), "{refused}");
+            // Unless that is wanted.
+            let before = checkpoint::load_latest_of_ours(folder.path()).unwrap().unwrap();
+            assert_eq!(before.checkpoint.state.iteration, 11);
+            assert!(before.warnings[0].contains("newer"), "{:?}", before.warnings);
+        }
         Ok(_) => previous_is_used(folder.path(), "", &error.problem),
     }
     error.to_string()

@@ -28,7 +28,7 @@ impl Numbers {
     }
 
     /// In [-1, 1), all bits of the mantissa in use.
-    fn float(&mut self) -> f64 {
+    pub fn float(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 
