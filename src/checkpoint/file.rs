@@ -68,9 +68,12 @@ pub fn save(run_folder: &Path, state: &State, origin: &Origin) -> Result<PathBuf
     fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
     let path = folder::file_of(&folder, state.iteration);
     let mut draft = Draft::new(&path);
-    let bytes = expected_bytes(state);
-    draft.reserve(bytes)?;
-    write_hdf5(&draft, bytes, state, origin).map_err(|e| in_file(&path, e))?;
+    let fill = |file: &hdf5::File| {
+        Format::CURRENT.name().to_owned().write(file, FORMAT)?;
+        origin.write(file, ORIGIN)?;
+        state.write(file, STATE)
+    };
+    write_hdf5(&draft, expected_bytes(state), fill).map_err(|e| in_file(&path, e))?;
     let digest = draft.seal()?;
     // The digest goes first: a file without its digest is never seen, a digest without its file is harmless.
     commit([Draft::filled(&digest_path(&path), format!("{digest}\n").as_bytes())?, draft])?;
@@ -103,6 +106,16 @@ pub(super) fn digest_path(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".b3");
     PathBuf::from(name)
+}
+
+/// The digest that was recorded for a checkpoint file.
+///
+/// # Errors
+/// Its sidecar cannot be read.
+pub fn recorded_digest(path: &Path) -> Result<String> {
+    let sidecar = digest_path(path);
+    let text = fs::read_to_string(&sidecar).map_err(|cause| Error::reading(&sidecar, &cause))?;
+    Ok(text.trim().to_owned())
 }
 
 fn verify_digest(path: &Path) -> std::result::Result<(), Fault> {
@@ -141,22 +154,18 @@ pub(super) fn open(path: &Path) -> Result<hdf5::File> {
     builder.open(path).map_err(|e| Error::bad_data("", format!("not an HDF5 file: {e}"), ""))
 }
 
-fn write_hdf5(draft: &Draft, bytes: u64, state: &State, origin: &Origin) -> Result<()> {
+/// Makes a file of the library's with room for so many bytes; `fill` writes what is in it.
+pub(super) fn write_hdf5(draft: &Draft, bytes: u64, fill: impl FnOnce(&hdf5::File) -> Result<()>) -> Result<()> {
     let failed = |e: hdf5::Error| Error::new(ExitCode::Io, "", format!("cannot be written: {e}"), "");
     let mut builder = hdf5::FileBuilder::new();
     builder
         .with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110).file_locking(false))
         .with_fcpl(|create| create.obj_track_times(false));
+    draft.reserve(bytes)?;
     let file = builder.create(draft.temporary()).map_err(failed)?;
-    let written = || -> Result<()> {
-        // The library has just truncated what was reserved.
-        draft.reserve(bytes)?;
-        Format::CURRENT.name().to_owned().write(&file, FORMAT)?;
-        origin.write(&file, ORIGIN)?;
-        state.write(&file, STATE)?;
-        file.flush().map_err(failed)
-    };
-    let written = written();
+    // The library has just truncated what was reserved.
+    let reserved = draft.reserve(bytes);
+    let written = reserved.and_then(|()| fill(&file)).and_then(|()| file.flush().map_err(failed));
     let closed = file.close().map_err(failed);
     written.and(closed)
 }
@@ -192,7 +201,7 @@ fn consistent(state: &State) -> Result<()> {
 }
 
 /// Puts the file's name before the place inside it, and adds a fix by cause.
-fn in_file(path: &Path, mut error: Error) -> Error {
+pub(super) fn in_file(path: &Path, mut error: Error) -> Error {
     // The library reports the system's cause as text only.
     let is_told = |texts: [&str; 2]| texts.iter().any(|text| error.problem.contains(text));
     if is_told(["errno = 28,", "No space left"]) {
