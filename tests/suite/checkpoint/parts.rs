@@ -180,6 +180,27 @@ fn every_damage_of_parts_is_detected_and_named() {
     load(folder.path()).unwrap();
 }
 
+#[test]
+fn verify_reads_parts_too() {
+    let (folder, ..) = kept();
+    let mut before = state(2, 1, 5, 8);
+    before.iteration = 12;
+    relion_rs::checkpoint::save(folder.path(), &before, &origin()).unwrap();
+    let problems = || -> Vec<Option<String>> {
+        relion_rs::checkpoint::verify(folder.path()).unwrap().into_iter().map(|verdict| verdict.problem).collect()
+    };
+    assert_eq!(problems(), [None, None, None, None]);
+    let path = file(&folder, "iter-013.part.000.half2.001.h5");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4000] ^= 4;
+    fs::write(&path, bytes).unwrap();
+    assert!(problems()[3].as_ref().unwrap().contains("damaged") && problems()[2].is_none());
+    fs::remove_file(path).unwrap();
+    assert!(problems()[3].as_ref().unwrap().contains("cannot read"));
+    fs::write(file(&folder, "iter-013.parts.json"), "{}\n").unwrap();
+    assert!(problems()[1].as_ref().unwrap().contains("damaged") && problems().len() == 2);
+}
+
 /// Half a set of a million particles, and the sums of one class of a box of 256 (oversampled twice): against the same
 /// bytes, written and synced.
 #[test]
