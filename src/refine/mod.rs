@@ -40,7 +40,7 @@ use crate::sampling;
 
 use files::Files;
 use images::Images;
-use inputs::Inputs;
+pub use inputs::Inputs;
 use meter::Metered;
 use step::Done;
 use step::Engine;
