@@ -7,6 +7,7 @@ mod conformance;
 mod dataset;
 mod expectation;
 mod imaging;
+mod import;
 mod maximisation;
 mod memory;
 mod mrc;
