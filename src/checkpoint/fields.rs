@@ -9,6 +9,10 @@ use hdf5::Group;
 use crate::dataset::Assignment;
 use crate::error::Error;
 use crate::error::Result;
+use crate::expectation::products::Contribution;
+use crate::expectation::products::Finished;
+use crate::expectation::products::FinishedParticle;
+use crate::expectation::products::OriginTerm;
 use crate::model::ClassModel;
 use crate::model::Convergence;
 use crate::model::GroupModel;
@@ -162,7 +166,9 @@ record!(Origin { identity, plan_digest, inputs });
 record!(Identity { program_version, precision, block_particles, instruction_set });
 record!(InputFile { role, path, bytes, digest });
 
-lists!(HalfModel, ClassModel, InputFile, Vec<f64>);
+record!(Finished { blocks, scale, particles, origin_terms, set_aside, residuals, ctf2, directions, most_significant });
+
+lists!(HalfModel, ClassModel, InputFile, Vec<f64>, Vec<u8>, Vec<i64>, Vec<i128>);
 
 table!(
     Assignment,
@@ -188,6 +194,51 @@ table!(
 );
 
 table!(GroupModel, (GroupModel { name, particle_count, scale }), name: String, particle_count: usize, scale: f64);
+
+table!(
+    FinishedParticle,
+    (FinishedParticle {
+        position,
+        contribution: Contribution { norm, offset2, mass, xa, aa, used },
+        assignment: Assignment {
+            euler: Euler { rot, tilt, psi },
+            offset_angstrom: [offset_x_angstrom, offset_y_angstrom],
+            class,
+            norm_correction,
+            log_likelihood,
+            max_probability,
+            significant_samples,
+        },
+    }),
+    position: u32,
+    norm: f64,
+    offset2: f64,
+    mass: f64,
+    xa: f64,
+    aa: f64,
+    used: bool,
+    rot: f64,
+    tilt: f64,
+    psi: f64,
+    offset_x_angstrom: f64,
+    offset_y_angstrom: f64,
+    class: u32,
+    norm_correction: f64,
+    log_likelihood: f64,
+    max_probability: f64,
+    significant_samples: u32,
+);
+
+table!(
+    OriginTerm,
+    (OriginTerm { position, class, data, weight }),
+    position: u32,
+    class: u32,
+    data: f64,
+    weight: f64,
+);
+
+table!((u32, String), (particle, cause), particle: u32, cause: String);
 
 /// The sigmas for rot, tilt and psi; none for a global search.
 impl Stored for PriorMode {

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -12,10 +11,14 @@ use hdf5::file::LibraryVersion;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
-use crate::formats::atomic::write_text;
+use crate::model::ClassModel;
+use crate::model::HalfModel;
 use crate::model::State;
 
+use super::durable::Digest;
 use super::durable::Draft;
+use super::durable::commit;
+use super::durable::digest_of;
 use super::folder;
 use super::format::Format;
 use super::origin::Origin;
@@ -24,6 +27,8 @@ use super::stored::Stored;
 const FORMAT: &str = "format";
 const ORIGIN: &str = "origin";
 const STATE: &str = "state";
+/// Of a BLAKE3 digest in hexadecimal.
+const DIGEST_DIGITS: usize = 64;
 
 /// Room for the library's own structures beside the numbers: at least this, and 1 part in 64.
 const OVERHEAD_BYTES: u64 = 1 << 20;
@@ -62,14 +67,16 @@ pub fn save(run_folder: &Path, state: &State, origin: &Origin) -> Result<PathBuf
     let folder = folder::folder_of(run_folder);
     fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
     let path = folder::file_of(&folder, state.iteration);
-    let draft = Draft::new(&path);
-
-    reserve(draft.temporary(), expected_bytes(state)).map_err(|e| Error::writing(&path, &e))?;
-    write_hdf5(draft.temporary(), state, origin).map_err(|e| in_file(&path, e))?;
-    let digest = digest_of(draft.temporary()).map_err(|e| Error::writing(&path, &e))?;
+    let mut draft = Draft::new(&path);
+    let fill = |file: &hdf5::File| {
+        Format::CURRENT.name().to_owned().write(file, FORMAT)?;
+        origin.write(file, ORIGIN)?;
+        state.write(file, STATE)
+    };
+    write_hdf5(&draft, expected_bytes(state), fill).map_err(|e| in_file(&path, e))?;
+    let digest = draft.seal()?;
     // The digest goes first: a file without its digest is never seen, a digest without its file is harmless.
-    write_text(&digest_path(&path), &format!("{digest}\n"))?;
-    draft.commit()?;
+    commit([Draft::filled(&digest_path(&path), format!("{digest}\n").as_bytes())?, draft])?;
     Ok(path)
 }
 
@@ -101,17 +108,24 @@ pub(super) fn digest_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn digest_of(path: &Path) -> io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(hasher.finalize().to_hex().to_string())
+/// The digest that was recorded for a checkpoint file.
+///
+/// # Errors
+/// Its sidecar cannot be read.
+pub fn recorded_digest(path: &Path) -> Result<String> {
+    let sidecar = digest_path(path);
+    let text = fs::read_to_string(&sidecar).map_err(|cause| Error::reading(&sidecar, &cause))?;
+    Ok(text.trim().to_owned())
 }
 
 fn verify_digest(path: &Path) -> std::result::Result<(), Fault> {
     const FIX: &str = "Continue from an older file of the same folder; relion-rs resume does so by itself.";
     let place = || path.display().to_string();
     let recorded = match fs::read(digest_path(path)) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+        Ok(bytes) => digest_in(&bytes).ok_or_else(|| {
+            let problem = format!("its digest {} is damaged: it is no BLAKE3 digest", digest_path(path).display());
+            Fault::Damaged(Error::bad_data(place(), problem, FIX))
+        })?,
         Err(e) if e.kind() == io::ErrorKind::NotFound && path.exists() => {
             let problem = format!("its digest {} is missing", digest_path(path).display());
             return Err(Fault::Damaged(Error::bad_data(place(), problem, FIX)));
@@ -126,51 +140,48 @@ fn verify_digest(path: &Path) -> std::result::Result<(), Fault> {
     Err(Fault::Damaged(Error::bad_data(place(), problem, FIX)))
 }
 
-fn open(path: &Path) -> Result<hdf5::File> {
+/// The digest that a sidecar's bytes are, and nothing else.
+fn digest_in(bytes: &[u8]) -> Option<Digest> {
+    let digits = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let is_digest = digits.len() == DIGEST_DIGITS && digits.iter().all(|d| matches!(d, b'0'..=b'9' | b'a'..=b'f'));
+    is_digest.then(|| String::from_utf8_lossy(digits).into_owned())
+}
+
+pub(super) fn open(path: &Path) -> Result<hdf5::File> {
     let mut builder = hdf5::FileBuilder::new();
     // Many parallel file systems have no locks; only one process writes here, and never under this name.
     builder.with_fapl(|access| access.file_locking(false));
     builder.open(path).map_err(|e| Error::bad_data("", format!("not an HDF5 file: {e}"), ""))
 }
 
-fn write_hdf5(path: &Path, state: &State, origin: &Origin) -> Result<()> {
+/// Makes a file of the library's with room for so many bytes; `fill` writes what is in it.
+pub(super) fn write_hdf5(draft: &Draft, bytes: u64, fill: impl FnOnce(&hdf5::File) -> Result<()>) -> Result<()> {
     let failed = |e: hdf5::Error| Error::new(ExitCode::Io, "", format!("cannot be written: {e}"), "");
     let mut builder = hdf5::FileBuilder::new();
     builder
         .with_fapl(|access| access.libver_bounds(LibraryVersion::V110, LibraryVersion::V110).file_locking(false))
         .with_fcpl(|create| create.obj_track_times(false));
-    let file = builder.create(path).map_err(failed)?;
-    let written = || -> Result<()> {
-        Format::CURRENT.name().to_owned().write(&file, FORMAT)?;
-        origin.write(&file, ORIGIN)?;
-        state.write(&file, STATE)?;
-        file.flush().map_err(failed)
-    };
-    let written = written();
+    draft.reserve(bytes)?;
+    let file = builder.create(draft.temporary()).map_err(failed)?;
+    // The library has just truncated what was reserved.
+    let reserved = draft.reserve(bytes);
+    let written = reserved.and_then(|()| fill(&file)).and_then(|()| file.flush().map_err(failed));
     let closed = file.close().map_err(failed);
     written.and(closed)
 }
 
-/// Asks the file system for the room before libhdf5 does: it answers a full disk or quota with a plain error.
-fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
-    let file = File::create(path)?;
-    let length = i64::try_from(bytes).unwrap_or(i64::MAX);
-    match nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, length) {
-        Err(nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::EINVAL) | Ok(()) => Ok(()),
-        Err(errno) => Err(io::Error::from(errno)),
-    }
-}
-
-/// Size of the file to come: maps, per-particle columns and per-class arrays.
+/// Size of the file to come: maps, arrays a class, columns a particle and a micrograph group.
 fn expected_bytes(state: &State) -> u64 {
-    let arrays: usize = state
-        .halves
-        .iter()
-        .flat_map(|half| &half.classes)
-        .map(|class| 4 * class.map.data.len() + 8 * (class.directions.len() + 6 * class.tau2.len()))
-        .sum();
+    let class = |class: &ClassModel| {
+        4 * class.map.data.len() + 8 * (class.directions.len() + class.orientability.len() + 5 * class.tau2.len())
+    };
+    let half = |half: &HalfModel| {
+        half.classes.iter().map(class).sum::<usize>()
+            + half.groups.iter().map(|group| group.name.len() + 1 + 2 * 8).sum::<usize>()
+            + half.noise.iter().map(|noise| 8 * noise.len()).sum::<usize>()
+    };
     let particles = state.assignments.len() * (8 * 8 + 2 * 4 + 1);
-    let numbers = (arrays + particles) as u64;
+    let numbers = (state.halves.iter().map(half).sum::<usize>() + particles) as u64;
     numbers + numbers / 64 + OVERHEAD_BYTES
 }
 
@@ -190,13 +201,19 @@ fn consistent(state: &State) -> Result<()> {
 }
 
 /// Puts the file's name before the place inside it, and adds a fix by cause.
-fn in_file(path: &Path, mut error: Error) -> Error {
+pub(super) fn in_file(path: &Path, mut error: Error) -> Error {
     // The library reports the system's cause as text only.
-    if error.problem.contains("errno = 28") || error.problem.contains("No space left") {
+    let is_told = |texts: [&str; 2]| texts.iter().any(|text| error.problem.contains(text));
+    if is_told(["errno = 28,", "No space left"]) {
         return Error::writing(path, &io::Error::from(io::ErrorKind::StorageFull));
     }
-    let place = format!("{}, {}", path.display(), error.place);
-    error.place = place.trim_end_matches(", ").to_owned();
+    if is_told(["errno = 122,", "quota exceeded"]) {
+        return Error::writing(path, &io::Error::from(io::ErrorKind::QuotaExceeded));
+    }
+    let file = path.display().to_string();
+    if error.place != file {
+        error.place = format!("{file}, {}", error.place).trim_end_matches(", ").to_owned();
+    }
     if error.fix.is_empty() {
         error.fix = match error.code {
             ExitCode::BadData => "Continue from an older file of the same folder; relion-rs resume does so by itself.",

@@ -5,6 +5,8 @@ use std::io;
 use std::io::Read;
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::error::Error;
 use crate::error::Result;
 
@@ -13,7 +15,7 @@ const MRC_HEADER_BYTES: u64 = 1024;
 
 /// All that decides the bits of a result, besides inputs and settings. Two runs with equal identities, inputs and
 /// plans give equal files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
     pub program_version: String,
     /// `single` or `double`.
@@ -25,7 +27,7 @@ pub struct Identity {
 }
 
 /// An input and enough of its content to notice that it was exchanged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InputFile {
     /// `particles`, `reference`, `stack`, `mask` ...
     pub role: String,
@@ -60,6 +62,12 @@ impl InputFile {
     /// The file cannot be read.
     pub fn of_images(role: &str, as_written: &str, file: &Path) -> Result<Self> {
         Self::take(role, as_written, file, MRC_HEADER_BYTES)
+    }
+
+    /// Fingerprint of something that is not a file.
+    pub fn of_bytes(role: &str, content: &[u8]) -> Self {
+        let digest = blake3::hash(content).to_hex().to_string();
+        Self { role: role.to_owned(), path: String::new(), bytes: content.len() as u64, digest }
     }
 
     fn take(role: &str, as_written: &str, path: &Path, limit: u64) -> Result<Self> {

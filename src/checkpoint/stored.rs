@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 use crate::model::Volume;
+use crate::product::Voxel;
 
 /// Elements a chunk: half a megabyte of f64, which fits the library's chunk cache.
 const CHUNK_ELEMENTS: usize = 1 << 16;
@@ -68,7 +69,7 @@ trait Number: H5Type + Copy {
 macro_rules! integers {
     ($($type:ty),+) => { $(impl Number for $type { fn is_number(self) -> bool { true } })+ };
 }
-integers!(u8, u32, u64, bool);
+integers!(u8, u32, u64, i64, bool);
 
 impl Number for f32 {
     fn is_number(self) -> bool {
@@ -160,7 +161,24 @@ macro_rules! scalars_and_columns {
         }
     )+ };
 }
-scalars_and_columns!(u8, u32, u64, f64, bool);
+scalars_and_columns!(u8, u32, u64, i64, f64, bool);
+
+/// The library has no such integers: pairs of the low and the high 64 bits.
+impl Stored for Vec<i128> {
+    fn write(&self, group: &Group, name: &str) -> Result<()> {
+        self.iter().flat_map(|v| [*v as u64, (*v >> 64) as u64]).collect::<Vec<u64>>().write(group, name)
+    }
+
+    fn read(group: &Group, name: &str) -> Result<Self> {
+        let halves = Vec::<u64>::read(group, name)?;
+        match halves.as_chunks::<2>() {
+            (pairs, []) => {
+                Ok(pairs.iter().map(|[low, high]| i128::from(*low) | (i128::from(*high as i64) << 64)).collect())
+            }
+            _ => Err(unreadable(group, name, "half a number at the end")),
+        }
+    }
+}
 
 impl Stored for usize {
     fn write(&self, group: &Group, name: &str) -> Result<()> {
@@ -264,4 +282,21 @@ pub(super) fn same_length(group: &Group, lengths: &[(&str, usize)]) -> Result<us
         Some((name, length)) => Err(unreadable(group, name, format!("{length} rows, but column {first} has {rows}"))),
         None => Ok(rows),
     }
+}
+
+/// Integer sums: a contiguous dataset of shape [voxels][re, im, weight].
+pub(super) fn write_sums(group: &Group, name: &str, sums: &[Voxel]) -> Result<()> {
+    let builder = group.new_dataset::<i64>().no_chunk().shape([sums.len(), 3]);
+    let create = || builder.create(name)?.write_raw(sums.as_flattened());
+    create().map_err(|e| unwritable(group, name, e))
+}
+
+/// Reads them back into as many voxels.
+pub(super) fn read_sums(group: &Group, name: &str, sums: &mut [Voxel]) -> Result<()> {
+    let dataset = open_dataset(group, name)?;
+    let (found, wanted) = (dataset.shape(), [sums.len(), 3]);
+    if found != wanted {
+        return Err(unreadable(group, name, format!("sums of shape {found:?}, expected {wanted:?}")));
+    }
+    dataset.read_into_raw(sums.as_flattened_mut()).map(|_| ()).map_err(|e| unreadable(group, name, e))
 }

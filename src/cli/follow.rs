@@ -29,6 +29,8 @@ pub struct Display {
     screen: Screen,
     bar: Option<ProgressBar>,
     pace: Pace,
+    /// The next word about particles is the first of its iteration.
+    iteration_begins: bool,
 }
 
 impl Display {
@@ -41,7 +43,7 @@ impl Display {
             bar.enable_steady_tick(TICK);
             bar
         });
-        Self { screen, bar, pace: Pace::default() }
+        Self { screen, bar, pace: Pace::default(), iteration_begins: false }
     }
 
     /// One event.
@@ -59,6 +61,7 @@ impl Display {
             }
             Event::IterationStarted { iteration } => {
                 self.pace.iteration = *iteration;
+                self.iteration_begins = true;
                 if let Some(bar) = &self.bar {
                     bar.reset();
                 }
@@ -66,11 +69,13 @@ impl Display {
                 Ok(())
             }
             Event::Batch { particles_done, particles_total, .. } => {
-                if *particles_done == 0 {
-                    self.pace.begin(record.unix_seconds);
+                let begins = self.iteration_begins;
+                self.iteration_begins = false;
+                if begins {
+                    self.pace.begin(record.unix_seconds, *particles_done);
                 }
                 if let Some(bar) = &self.bar {
-                    if *particles_done == 0 {
+                    if begins {
                         bar.reset();
                         bar.set_length(*particles_total as u64);
                         bar.set_style(counting());
@@ -93,6 +98,13 @@ impl Display {
                 let left = self.pace.after(finished);
                 self.line(&format!("{}{left}", iteration_line(finished)))
             }
+            Event::Stopping { cause, iteration, particles_done } => {
+                let kept = match particles_done {
+                    0 => String::new(),
+                    count => format!(", {count} particles into iteration {iteration}"),
+                };
+                self.line(&format!("stopping: {cause}{kept}"))
+            }
             Event::Warning { text } => {
                 self.aside(|| self.screen.warning(text));
                 Ok(())
@@ -110,7 +122,7 @@ impl Display {
                 ))
             }
             // The engine tells its own error on standard error.
-            Event::ArenaTrace { .. } | Event::Checkpoint { .. } | Event::Failed { .. } => Ok(()),
+            Event::ArenaTrace { .. } | Event::Checkpoint { .. } | Event::Part { .. } | Event::Failed { .. } => Ok(()),
         }
     }
 

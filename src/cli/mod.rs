@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+mod branch;
 mod check;
 mod checkpoint;
 mod compare;
@@ -28,6 +29,7 @@ mod status;
 mod verbs;
 mod words;
 
+pub use checkpoint::Export;
 pub use checkpoint::Verb as CheckpointVerb;
 pub use page::page;
 pub use screen::error_json;

@@ -19,22 +19,24 @@ pub struct Pace {
     began: f64,
     told: f64,
     told_particles: usize,
+    /// Particles that were done when it began.
+    had: usize,
 }
 
 impl Pace {
-    /// An iteration begins to look at particles.
-    pub fn begin(&mut self, now: f64) {
-        (self.began, self.told, self.told_particles) = (now, now, 0);
+    /// An iteration begins to look at particles; `had` of them are done already.
+    pub fn begin(&mut self, now: f64, had: usize) {
+        (self.began, self.told, self.told_particles, self.had) = (now, now, had, had);
     }
 
     /// A line within an iteration, when it is time for one.
     pub fn line(&mut self, now: f64, done: usize, total: usize) -> Option<String> {
         let is_news = (done - self.told_particles.min(done)) as f64 >= LINE_SHARE * total as f64;
-        if done == 0 || now - self.told < LINE_SECONDS || !is_news {
+        if done <= self.had || now - self.told < LINE_SECONDS || !is_news {
             return None;
         }
         (self.told, self.told_particles) = (now, done);
-        let left = (now - self.began) * (total.saturating_sub(done) as f64 / done as f64);
+        let left = (now - self.began) * (total.saturating_sub(done) as f64 / (done - self.had) as f64);
         let iteration = self.iteration;
         Some(format!("iteration {iteration:3}: {done} of {total} particles, about {} left of it", duration(left)))
     }

@@ -60,6 +60,8 @@ struct Summary {
     converged: bool,
     seconds_since_last_event: Option<f64>,
     checkpoint_iteration: Option<u32>,
+    /// Particles of the iteration after that one which are on disk.
+    checkpoint_particles: usize,
     iterations: Vec<IterationFinished>,
     warnings: Vec<String>,
     failure: Option<String>,
@@ -105,6 +107,7 @@ fn summarise(plan: &Plan, records: &[Record], is_at_work: impl Fn(&Started) -> O
         converged: false,
         seconds_since_last_event: records.last().map(|last| (progress::unix_seconds() - last.unix_seconds).max(0.0)),
         checkpoint_iteration: None,
+        checkpoint_particles: 0,
         iterations: Vec::new(),
         warnings: Vec::new(),
         failure: None,
@@ -135,7 +138,10 @@ fn summarise(plan: &Plan, records: &[Record], is_at_work: impl Fn(&Started) -> O
                 summary.iterations.push((**finished).clone());
             }
             Event::Warning { text } => summary.warnings.push(text.clone()),
-            Event::Checkpoint { iteration, .. } => summary.checkpoint_iteration = Some(*iteration),
+            Event::Checkpoint { iteration, .. } => {
+                summary.checkpoint_iteration = Some(*iteration);
+                summary.checkpoint_particles = 0;
+            }
             Event::Finished { checkpointed, converged, resolution_angstrom, .. } => {
                 summary.state = if *checkpointed { State::Checkpointed } else { State::Finished };
                 summary.converged = *converged;
@@ -145,7 +151,8 @@ fn summarise(plan: &Plan, records: &[Record], is_at_work: impl Fn(&Started) -> O
                 summary.state = State::Failed;
                 summary.failure = Some(message.clone());
             }
-            Event::Phase { .. } | Event::ArenaTrace { .. } => {}
+            Event::Part { particles_done, .. } => summary.checkpoint_particles = *particles_done,
+            Event::Phase { .. } | Event::ArenaTrace { .. } | Event::Stopping { .. } => {}
         }
     }
     if let (State::Running, Some(started)) = (summary.state, last_start) {

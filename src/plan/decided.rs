@@ -25,8 +25,17 @@ pub enum PlanFormat {
 }
 
 /// Keys that may differ when a run folder is continued: none of them changes a result.
-const MAY_CHANGE: [&str; 8] =
-    ["program_version", "threads", "memory", "blocks_per_batch", "keep_last", "keep_every", "max_hours", "iterations"];
+const MAY_CHANGE: [&str; 9] = [
+    "program_version",
+    "threads",
+    "memory",
+    "blocks_per_batch",
+    "keep_last",
+    "keep_every",
+    "checkpoint_minutes",
+    "max_hours",
+    "iterations",
+];
 /// Paths: compared as files, not as text.
 const PATHS: [&str; 4] = ["particles", "reference", "out", "mask"];
 
@@ -110,6 +119,9 @@ pub struct Plan {
     pub keep_last: usize,
     /// `None`: only the latest checkpoints are kept.
     pub keep_every: Option<u32>,
+    /// Longest time within an iteration without a checkpoint; `None`: only between iterations.
+    #[serde(default)]
+    pub checkpoint_minutes: Option<f64>,
     pub max_hours: Option<f64>,
 
     pub parity: bool,

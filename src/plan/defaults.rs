@@ -63,6 +63,7 @@ pub fn defaults(kind: JobKind) -> JobFile {
         blocks_per_batch: Some(0),
         keep_last: Some(2),
         keep_every: Some(0),
+        checkpoint_minutes: Some(10.0),
         max_hours: Some(0.0),
 
         parity: Some(false),

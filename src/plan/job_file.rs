@@ -169,6 +169,9 @@ pub struct JobFile {
     /// Checkpoints kept besides: every so many iterations; 0: none
     #[arg(long, value_name = "N", help_heading = "Computing")]
     pub keep_every: Option<u32>,
+    /// Longest time within an iteration without a checkpoint, in minutes; 0: only between iterations
+    #[arg(long, value_name = "MINUTES", help_heading = "Computing")]
+    pub checkpoint_minutes: Option<f64>,
     /// Stop with a checkpoint after so many hours; 0: no limit
     #[arg(long, value_name = "HOURS", help_heading = "Computing")]
     pub max_hours: Option<f64>,

@@ -207,6 +207,12 @@ pub fn resolve(layers: &Layers, reference_maps: usize, working_directory: &Path)
         blocks_per_batch: nonzero_count(checked.count("blocks_per_batch", job.blocks_per_batch, 0..=u32::MAX)?),
         keep_last: checked.count("keep_last", job.keep_last, 1..=u32::MAX)? as usize,
         keep_every: Some(checked.count("keep_every", job.keep_every, 0..=u32::MAX)?).filter(|every| *every > 0),
+        checkpoint_minutes: non_zero(checked.real(
+            "checkpoint_minutes",
+            job.checkpoint_minutes,
+            0.0..=1e5,
+            "minutes, 0 for none within an iteration",
+        )?),
         max_hours: non_zero(checked.real("max_hours", job.max_hours, 0.0..=1e5, "hours, 0 for no limit")?),
         parity: job.parity.unwrap_or(false),
     };

@@ -25,6 +25,8 @@ pub struct RunLock {
 impl RunDir {
     /// Prefix of all outputs, as in RELION's `--o DIR/run`.
     pub const OUTPUT_PREFIX: &'static str = "run";
+    /// Name of the file with one line per event.
+    pub const PROGRESS: &'static str = "progress.jsonl";
 
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
@@ -46,7 +48,7 @@ impl RunDir {
 
     /// One line per event.
     pub fn progress(&self) -> PathBuf {
-        self.root.join("progress.jsonl")
+        self.root.join(Self::PROGRESS)
     }
 
     /// Folder of the checkpoints.

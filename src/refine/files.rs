@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::Component;
-use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
@@ -22,6 +21,7 @@ use crate::outputs::Snapshot;
 use crate::plan::JobKind;
 use crate::plan::Plan;
 use crate::plan::RunDir;
+use crate::plan::progress;
 use crate::plan::progress::ArenaPoint;
 use crate::plan::progress::Event;
 use crate::plan::progress::IterationFinished;
@@ -47,6 +47,10 @@ const MOST_TRACE_POINTS: usize = 500;
 
 /// The phase that is divided once it is over; what is left is the rest of it.
 pub const EXPECTATION: &str = "expectation";
+pub const MAXIMISATION: &str = "maximisation";
+const FILES: &str = "files";
+/// Computing waits for a checkpoint to be written.
+const CHECKPOINT: &str = "checkpoint";
 
 /// The files of a run.
 pub struct Files<'a> {
@@ -88,7 +92,12 @@ impl<'a> Files<'a> {
         self.progress.write(Event::Warning { text: text.to_owned() })
     }
 
-    pub fn started(&mut self, inputs: &Inputs, resumed_from: Option<u32>) -> Result<()> {
+    /// `resumed_from`: the iteration of the checkpoint the run goes on from, and particles done in the next one.
+    pub fn started(&mut self, inputs: &Inputs, resumed_from: Option<(u32, usize)>) -> Result<()> {
+        let (iteration, resumed_particles) = resumed_from.unzip();
+        let earlier = progress::read(&self.root.join(RunDir::PROGRESS)).unwrap_or_default();
+        let done = resumed_from.unwrap_or_default();
+        let repeated_particles = repeated(&earlier, done, inputs.dataset.particles.len());
         let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).unwrap_or_default();
         self.progress.write(Event::Started(Started {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -102,14 +111,11 @@ impl<'a> Files<'a> {
             classes: self.plan.classes,
             box_pixels: inputs.box_pixels(),
             pixel_size_angstrom: inputs.pixel_size_angstrom(),
-            resumed_from,
+            resumed_from: iteration,
+            resumed_particles: resumed_particles.unwrap_or(0),
+            repeated_particles,
             last_iteration: self.plan.iterations,
         }))
-    }
-
-    /// Time since the engine started.
-    pub fn elapsed(&self) -> Duration {
-        self.begin.elapsed()
     }
 
     pub fn iteration_started(&mut self, iteration: u32) -> Result<()> {
@@ -132,7 +138,7 @@ impl<'a> Files<'a> {
     pub fn phase_files(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let begin = Instant::now();
         work(self)?;
-        self.phase_over("files", begin)
+        self.phase_over(FILES, begin)
     }
 
     fn phase_over(&mut self, name: &str, begin: Instant) -> Result<()> {
@@ -215,12 +221,18 @@ impl<'a> Files<'a> {
 
     fn write(&self, inputs: &Inputs, snapshot: &Snapshot<'_>, grid: &Orientations) -> Result<()> {
         let directions: Vec<[f64; 2]> = grid.directions().iter().map(|d| [d.rot_degrees, d.tilt_degrees]).collect();
-        outputs::write_iteration(&self.names, &self.header(inputs), snapshot, &inputs.dataset, &directions)?;
+        outputs::write_iteration(
+            &self.names,
+            &Self::header(self.plan, inputs),
+            snapshot,
+            &inputs.dataset,
+            &directions,
+        )?;
         Ok(())
     }
 
-    fn header(&self, inputs: &Inputs) -> Header {
-        let plan = self.plan;
+    /// What all files of a run say about it.
+    pub fn header(plan: &Plan, inputs: &Inputs) -> Header {
         let dataset = &inputs.dataset;
         let group_optics = (dataset.groups.len() <= MOST_GROUP_TABLES).then(|| {
             (0..dataset.groups.len())
@@ -262,10 +274,18 @@ impl<'a> Files<'a> {
         }
     }
 
-    pub fn checkpoint(&mut self, state: &State, file: &Path, seconds: f64) -> Result<()> {
-        let bytes = std::fs::metadata(file).map_err(|cause| Error::reading(file, &cause))?.len();
-        let file = file.strip_prefix(&self.root).unwrap_or(file).to_path_buf();
-        self.progress.write(Event::Checkpoint { iteration: state.iteration, file, bytes, seconds })
+    /// Computing waited for checkpoints so long; `within` a phase or after all of them.
+    pub fn waited(&mut self, seconds: f64, within: Option<&str>) {
+        *self.phases.entry(CHECKPOINT.to_owned()).or_default() += seconds;
+        if let Some(phase) = within.and_then(|name| self.phases.get_mut(name)) {
+            *phase -= seconds;
+        }
+    }
+
+    /// Time of the present iteration so far after its expectation step.
+    pub fn rest(&self) -> Duration {
+        let of = |name: &str| self.phases.get(name).copied().unwrap_or(0.0);
+        Duration::from_secs_f64(of(MAXIMISATION) + of(FILES))
     }
 
     pub fn iteration_finished(&mut self, state: &State, used_size: usize, memory: Memory) -> Result<()> {
@@ -317,17 +337,52 @@ impl<'a> Files<'a> {
         self.progress.write(Event::IterationFinished(Box::new(finished)))
     }
 
-    pub fn finished(&mut self, state: &State, checkpointed: bool) -> Result<()> {
+    /// The engine ends after an iteration, or within the next one when it was `stopped`.
+    pub fn finished(&mut self, after: Ending, stopped: bool) -> Result<()> {
         self.progress.write(Event::Finished {
-            iteration: state.iteration,
-            checkpointed,
-            converged: state.convergence.has_converged,
-            resolution_angstrom: 1.0 / state.sizes.current_resolution_per_angstrom,
+            iteration: after.iteration,
+            checkpointed: stopped,
+            converged: after.converged,
+            resolution_angstrom: after.resolution_angstrom,
             wall_seconds: self.begin.elapsed().as_secs_f64(),
             cpu_seconds: cpu_seconds() - self.begin_cpu,
             resident_peak_bytes: resident_peak_bytes(),
         })
     }
+}
+
+/// Where a run stands when it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    iteration: u32,
+    converged: bool,
+    resolution_angstrom: f64,
+}
+
+impl Ending {
+    pub fn after(state: &State) -> Self {
+        Self {
+            iteration: state.iteration,
+            converged: state.convergence.has_converged,
+            resolution_angstrom: 1.0 / state.sizes.current_resolution_per_angstrom,
+        }
+    }
+}
+
+/// Particles that earlier processes told to have done after the point (iteration, particles of the next one) the run
+/// goes on from.
+fn repeated(earlier: &[progress::Record], from: (u32, usize), particles: usize) -> usize {
+    // Of the latest process only: what it repeated of the one before it, that one told.
+    let start = earlier.iter().rposition(|r| matches!(r.event, Event::Started(_))).unwrap_or(0);
+    let reached = earlier[start..].iter().filter_map(|record| match &record.event {
+        Event::Batch { iteration, particles_done, .. }
+        | Event::Stopping { iteration, particles_done, .. }
+        | Event::Part { iteration, particles_done, .. } => Some((*iteration, *particles_done)),
+        Event::IterationFinished(finished) => Some((finished.iteration, particles)),
+        _ => None,
+    });
+    let at = |(iteration, done): (u32, usize)| (iteration as usize).saturating_sub(1) * particles + done;
+    reached.map(at).max().unwrap_or(0).saturating_sub(at((from.0 + 1, from.1)))
 }
 
 /// The root of the names inside files: from the folder in which the command was typed, as RELION wants to be started

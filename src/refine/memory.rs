@@ -54,8 +54,8 @@ impl Beside {
     pub fn new(plan: &Plan, inputs: &Inputs, step: &maximise::Step, orientations: usize) -> Self {
         let halves = if plan.kind == JobKind::Refine3d { 2 } else { 1 };
         let read = inputs.references.len() + usize::from(inputs.mask.is_some());
-        // One map more while one replaces another.
-        let maps = read + halves * plan.classes + 1 + if step.unfiltered { 2 } else { 0 };
+        // Those that are written as a checkpoint meanwhile, and one map more while one replaces another.
+        let maps = read + 2 * halves * plan.classes + 1 + if step.unfiltered { 2 } else { 0 };
         Self {
             models: maps * inputs.box_pixels().pow(3) * size_of::<f32>(),
             particles: inputs.dataset.particles.len() * (PARTICLE_BYTES + plan.classes * CLASS_BYTES),

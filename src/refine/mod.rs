@@ -4,24 +4,28 @@
 //! the end: sizes and sampling of the iteration, expectation ([`step`]), maximisation ([`maximise`]), decisions, files.
 
 mod accuracy;
+pub mod export;
 mod files;
 mod grid;
 mod images;
 mod inputs;
+mod keeper;
 mod maximise;
 mod memory;
-mod meter;
 pub mod plan;
+mod resume;
+mod saver;
 mod spread;
 mod start;
 mod step;
+mod stop;
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::checkpoint;
-use crate::checkpoint::Retention;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
@@ -35,121 +39,138 @@ use crate::model::State;
 use crate::plan::JobKind;
 use crate::plan::Plan;
 use crate::plan::RunDir;
-use crate::plan::progress::ProgressWriter;
 use crate::sampling;
 
+use files::Ending;
 use files::Files;
 use images::Images;
 pub use inputs::Inputs;
-use meter::Metered;
+use keeper::Keeper;
+pub use resume::Resume;
 use step::Done;
 use step::Engine;
+use stop::Stop;
 
 /// Share of the posterior that both passes keep.
 const ADAPTIVE_FRACTION: f64 = 0.999;
-
-const SECONDS_PER_HOUR: f64 = 3600.0;
 
 /// What every part of an iteration needs.
 struct Job<'a> {
     plan: &'a Plan,
     inputs: &'a Inputs,
-    images: &'a Metered<'a>,
+    images: &'a Images<'a>,
 }
 
 /// Does the work of a run folder from where it stands: from the beginning, or after its newest checkpoint.
 ///
 /// # Errors
 /// Whatever is wrong with the inputs, the plan or the file system; finished iterations stay on disk.
-pub fn run(run_dir: &RunDir, plan: &Plan) -> Result<ExitCode> {
+pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume) -> Result<ExitCode> {
+    let stop = Stop::watch(run_dir, plan)?;
     let mut files = Files::open(run_dir, plan)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(plan.thread_count())
         .build()
         .map_err(|cause| Error::internal(format!("threads: {cause}")))?;
-    pool.install(|| refine(run_dir, plan, &mut files))
+    let code = pool.install(|| refine(run_dir, plan, resume, &mut files, &stop))?;
+    if code == ExitCode::Checkpointed {
+        // The next start is to go on.
+        run_dir.take_abort_request()?;
+    }
+    Ok(code)
 }
 
-fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files) -> Result<ExitCode> {
+fn refine(run_dir: &RunDir, plan: &Plan, resume: Resume, files: &mut Files, stop: &Arc<Stop>) -> Result<ExitCode> {
+    checkpoint::sweep(run_dir.root())?;
     let inputs = Inputs::load(plan)?;
     for sentence in inputs.not_applied(plan) {
         files.warn(&sentence)?;
     }
     let images = Images::new(&inputs.dataset, &inputs.headers);
-    let metered = Metered::new(&images, inputs.dataset.particles.len(), ProgressWriter::open(&run_dir.progress())?);
-    let mut usual_spread = Vec::new();
-    let job = Job { plan, inputs: &inputs, images: &metered };
-    let mut state = match checkpoint::load_latest(run_dir.root())? {
-        Some(loaded) => {
-            for warning in &loaded.warnings {
-                files.warn(warning)?;
-            }
-            resumable(&loaded.checkpoint.origin, &inputs.origin, files)?;
-            files.started(&inputs, Some(loaded.checkpoint.state.iteration))?;
-            loaded.checkpoint.state
-        }
-        None => {
-            files.started(&inputs, None)?;
-            let start = start::start(plan, &inputs, &images)?;
-            for warning in start.warnings {
-                files.warn(&warning)?;
-            }
-            let orientations = grid::orientations(plan, &inputs, &start.state)?;
-            files.iteration(&inputs, &start.state, &orientations, 0)?;
-            usual_spread = start.usual_spread;
-            start.state
-        }
-    };
+    let job = Job { plan, inputs: &inputs, images: &images };
+    let mut keeper = Keeper::new(run_dir, plan, &inputs.origin, Arc::clone(stop))?;
+    let (mut state, usual_spread) = begin(run_dir, &job, resume, files, &mut keeper)?;
     let mut engine = Engine::new(plan, &inputs, usual_spread);
+    let mut ending = Ending::after(&state);
     while !is_finished(plan, &state) {
-        if run_dir.take_abort_request()? {
-            files.finished(&state, true)?;
+        let next = state.iteration + 1;
+        if stop.flag().load(Relaxed) {
+            keeper.settle()?;
+            keeper.tell_stop(next, 0)?;
+            files.finished(ending, true)?;
             return Ok(ExitCode::Checkpointed);
         }
-        state = iteration(&job, &mut engine, state, files)?;
-        let begin = Instant::now();
-        let file = checkpoint::save(run_dir.root(), &state, &inputs.origin)?;
-        files.checkpoint(&state, &file, begin.elapsed().as_secs_f64())?;
-        let keep_last = u32::try_from(plan.keep_last).unwrap_or(u32::MAX);
-        checkpoint::prune(run_dir.root(), &Retention { keep_last, keep_every: plan.keep_every })?;
-        // Every start does one iteration at least, so that starting again and again comes to an end.
-        let hours = files.elapsed().as_secs_f64() / SECONDS_PER_HOUR;
-        if !is_finished(plan, &state) && plan.max_hours.is_some_and(|most| hours >= most) {
-            files.finished(&state, true)?;
-            return Ok(ExitCode::Checkpointed);
+        match iteration(&job, &mut engine, state, files, &mut keeper)? {
+            Some(after) => state = after,
+            None => {
+                keeper.settle()?;
+                files.finished(ending, true)?;
+                return Ok(ExitCode::Checkpointed);
+            }
         }
+        keeper.save(&state)?;
+        ending = Ending::after(&state);
     }
-    files.finished(&state, false)?;
+    keeper.settle()?;
+    files.finished(ending, false)?;
     Ok(ExitCode::Done)
 }
 
-/// Refuses changed inputs; tells about another numerical identity.
-fn resumable(old: &checkpoint::Origin, new: &checkpoint::Origin, files: &mut Files) -> Result<()> {
-    let changed = old.changed_inputs(&new.inputs);
-    if !changed.is_empty() {
-        return Err(Error::bad_data(
-            "checkpoint",
-            format!("the inputs are not those the run began with:\n  {}", changed.join("\n  ")),
-            "Restore the inputs, or start a new run folder.",
-        ));
+/// The state from which the run goes on or begins, and the usual spread of the pixels while not all images were seen.
+fn begin(
+    run_dir: &RunDir,
+    job: &Job<'_>,
+    resume: Resume,
+    files: &mut Files,
+    keeper: &mut Keeper<'_>,
+) -> Result<(State, Vec<f64>)> {
+    let (plan, inputs) = (job.plan, job.inputs);
+    if let Some(loaded) = checkpoint::load_latest(run_dir.root())? {
+        for warning in &loaded.warnings {
+            files.warn(warning)?;
+        }
+        let place = loaded.path.display().to_string();
+        for warning in resume::check(&place, &loaded.checkpoint, plan, inputs, resume)? {
+            files.warn(&warning)?;
+        }
+        let state = loaded.checkpoint.state;
+        let done = keeper.goes_on_from(state.iteration, &checkpoint::recorded_digest(&loaded.path)?)?;
+        files.started(inputs, Some((state.iteration, done)))?;
+        let usual_spread = match state.iteration {
+            0 => spread::of_particles(job)?,
+            _ => Vec::new(),
+        };
+        return Ok((state, usual_spread));
     }
-    for difference in old.identity.differences(&new.identity) {
-        files.warn(&format!("{difference}: results may differ in the last bits"))?;
+    files.started(inputs, None)?;
+    let start = start::start(plan, inputs, job.images)?;
+    for warning in start.warnings {
+        files.warn(&warning)?;
     }
-    Ok(())
+    let orientations = grid::orientations(plan, inputs, &start.state)?;
+    files.iteration(inputs, &start.state, &orientations, 0)?;
+    keeper.save(&start.state)?;
+    Ok((start.state, start.usual_spread))
 }
 
 fn is_finished(plan: &Plan, state: &State) -> bool {
     state.convergence.has_converged || state.iteration >= plan.iterations
 }
 
-/// One iteration: from the state before it to the state after it.
-fn iteration(job: &Job<'_>, engine: &mut Engine, before: State, files: &mut Files) -> Result<State> {
+/// One iteration: from the state before it to the state after it; `None` when it was stopped.
+fn iteration(
+    job: &Job<'_>,
+    engine: &mut Engine,
+    before: State,
+    files: &mut Files,
+    keeper: &mut Keeper<'_>,
+) -> Result<Option<State>> {
     let (plan, inputs) = (job.plan, job.inputs);
     let (box_pixels, pixel) = (inputs.box_pixels(), inputs.pixel_size_angstrom());
     let mut state = before;
     state.iteration += 1;
     files.iteration_started(state.iteration)?;
+    files.waited(keeper.take_blocked(), None);
     let auto = plan.kind == JobKind::Refine3d;
     let last = auto && convergence::check(&mut state.convergence);
     let correlation = plan.first_iteration_cc && state.iteration == 1;
@@ -184,10 +205,10 @@ fn iteration(job: &Job<'_>, engine: &mut Engine, before: State, files: &mut File
     let search = grid::search(plan, local.as_ref());
     let comparison = if correlation { Comparison::CrossCorrelation } else { Comparison::Likelihood };
     let grid = step::Grid { orientations: &orientations, translations: &translations, search, comparison };
-    job.images.start(state.iteration, if last && inputs.has_reconstruct_images() { 2 } else { 1 })?;
     let used_size = state.sizes.current_size;
-    let Done { old, finale, memory } = engine.iterate(job, files, &mut state, &grid, last)?;
-    job.images.told()?;
+    let Some(Done { old, finale, memory }) = engine.iterate(job, files, keeper, &mut state, &grid, last)? else {
+        return Ok(None);
+    };
     let (layout, counted) = engine.layouts();
     if let Some(difference) = layout.difference(counted) {
         files.warn(&format!("the memory plan was wrong, please report this: {difference}"))?;
@@ -206,8 +227,10 @@ fn iteration(job: &Job<'_>, engine: &mut Engine, before: State, files: &mut File
             None => Ok(()),
         }
     })?;
+    keeper.rest_took(files.rest());
+    files.waited(keeper.take_blocked(), None);
     files.iteration_finished(&state, used_size, memory)?;
-    Ok(state)
+    Ok(Some(state))
 }
 
 fn coarse_size(plan: &Plan, state: &State, box_pixels: usize, pixel: f64) -> usize {

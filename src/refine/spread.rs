@@ -62,9 +62,14 @@ pub fn of_first(dataset: &Dataset, images: &Images<'_>, image_of: impl Fn(u32) -
     Ok(tried)
 }
 
+/// Usual spread of the particles' images.
+pub fn of_particles(job: &Job<'_>) -> Result<Vec<f64>> {
+    let dataset = &job.inputs.dataset;
+    Ok(of_first(dataset, job.images, |particle| Some(dataset.particles[particle as usize].image))?.usual)
+}
+
 /// Usual spread of the images for the final reconstruction.
 pub fn of_reconstruct_images(job: &Job<'_>) -> Result<Vec<f64>> {
     let dataset = &job.inputs.dataset;
-    Ok(of_first(dataset, job.images.uncounted(), |particle| dataset.particles[particle as usize].reconstruct_image)?
-        .usual)
+    Ok(of_first(dataset, job.images, |particle| dataset.particles[particle as usize].reconstruct_image)?.usual)
 }

@@ -1,5 +1,7 @@
 //! The two steps of an iteration, and their memory.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use crate::arena::Arena;
@@ -16,6 +18,8 @@ use crate::expectation::SumVoxel;
 use crate::expectation::Task;
 use crate::expectation::products;
 use crate::expectation::products::Config;
+use crate::expectation::products::Midway;
+use crate::expectation::products::Watch;
 use crate::expectation::products::Work;
 use crate::imaging::Geometry;
 use crate::maximisation::classes;
@@ -31,7 +35,10 @@ use crate::weights;
 use super::Job;
 use super::files::EXPECTATION;
 use super::files::Files;
+use super::files::MAXIMISATION;
 use super::inputs::Inputs;
+use super::keeper::DoneHalf;
+use super::keeper::Keeper;
 use super::maximise;
 use super::maximise::Finale;
 use super::memory;
@@ -96,18 +103,19 @@ impl Engine {
         }
     }
 
-    /// Runs both steps for all halves, in one run of the arena.
+    /// Runs both steps for all halves, in one run of the arena; `None` when the run was stopped on the way.
     pub fn iterate(
         &mut self,
         job: &Job<'_>,
         files: &mut Files<'_>,
+        keeper: &mut Keeper<'_>,
         state: &mut State,
         grid: &Grid<'_>,
         last: bool,
-    ) -> Result<Done> {
+    ) -> Result<Option<Done>> {
         match self.precision {
-            Precision::Single => self.iterate_in::<f32>(job, files, state, grid, last),
-            Precision::Double => self.iterate_in::<f64>(job, files, state, grid, last),
+            Precision::Single => self.iterate_in::<f32>(job, files, keeper, state, grid, last),
+            Precision::Double => self.iterate_in::<f64>(job, files, keeper, state, grid, last),
         }
     }
 
@@ -115,10 +123,11 @@ impl Engine {
         &mut self,
         job: &Job<'_>,
         files: &mut Files<'_>,
+        keeper: &mut Keeper<'_>,
         state: &mut State,
         grid: &Grid<'_>,
         last: bool,
-    ) -> Result<Done> {
+    ) -> Result<Option<Done>> {
         let plan = job.plan;
         let geometry = Geometry::new(job.inputs.box_pixels(), job.inputs.options.padding, state.sizes.current_size);
         let correlation = grid.comparison == Comparison::CrossCorrelation;
@@ -141,12 +150,15 @@ impl Engine {
         self.counted = counted;
         let most = plan.memory_bytes.map_or(usize::MAX, |cap| cap as usize - beside.total());
         let arena = self.reserve(needed, most)?;
-        let (old, outcomes, finale) = arena.run(|run| {
+        keeper.begin(state.iteration, state.half_of.len())?;
+        let both = arena.run(|run| {
             run.child(Kind::Iteration, |frame| -> Result<_> {
-                let (outcomes, mut volumes) = files.phase(EXPECTATION, || {
+                let expected = files.phase(EXPECTATION, || {
                     let tasks = tasks(job, state, grid, &halves, looks);
-                    expect::<T>(job, &tasks, &step, &config, frame)
+                    expect::<T>(job, keeper, &tasks, &step, &config, frame)
                 })?;
+                files.waited(keeper.take_blocked(), Some(EXPECTATION));
+                let Some((outcomes, mut volumes)) = expected else { return Ok(None) };
                 let mut work = Work::default();
                 outcomes.iter().for_each(|outcome| work += outcome.work);
                 files.divide_expectation(&work);
@@ -154,10 +166,11 @@ impl Engine {
                 take_assignments(state, &halves, &outcomes);
                 files.set_aside(job, &outcomes)?;
                 let finale = files
-                    .phase("maximisation", || maximise::update(job, state, &step, &outcomes, &mut volumes, frame))?;
-                Ok((old, outcomes, finale))
+                    .phase(MAXIMISATION, || maximise::update(job, state, &step, &outcomes, &mut volumes, frame))?;
+                Ok(Some((old, outcomes, finale)))
             })
         })?;
+        let Some((old, outcomes, finale)) = both else { return Ok(None) };
         let memory = Memory {
             weights: weight_memory::<T>(&outcomes),
             peak: arena.layout().peak as u64,
@@ -165,7 +178,7 @@ impl Engine {
             planned: planned as u64,
             events: arena.take_events(),
         };
-        Ok(Done { old, finale, memory })
+        Ok(Some(Done { old, finale, memory }))
     }
 
     /// Lends `bytes` of the arena for what is done between the steps.
@@ -252,21 +265,36 @@ fn tasks<'a>(job: &Job<'a>, state: &'a State, grid: &Grid<'a>, halves: &'a [Half
 /// What was found out about each half, and its volumes, one a class.
 type Expected<'f> = (Vec<Outcome>, Vec<Vec<&'f mut [SumVoxel]>>);
 
-/// The expectation step of one half after the other. The sums of all stay in `frame`.
+/// The expectation step of one half after the other, from where an earlier process came to. The sums of all stay in
+/// `frame`. `None` when it was stopped.
 fn expect<'f, T: Scalar>(
     job: &Job<'_>,
+    keeper: &mut Keeper<'_>,
     tasks: &[Task<'_>],
     step: &maximise::Step,
     config: &Config,
     frame: &mut Frame<'f>,
-) -> Result<Expected<'f>> {
-    let (mut outcomes, mut volumes) = (Vec::new(), Vec::new());
-    for task in tasks {
+) -> Result<Option<Expected<'f>>> {
+    let stop = Arc::clone(keeper.stop());
+    // In names of files: 0 without half sets.
+    let labels: &[u8] = if tasks.len() > 1 { &[1, 2] } else { &[0] };
+    let mut done: Vec<DoneHalf<'f>> = Vec::new();
+    for (half, task) in tasks.iter().enumerate() {
         let mut sums = products::sums(frame, task.model.classes.len(), step.geometry.rows.len())?;
-        outcomes.push(products::expect::<T>(task, job.images, config, &mut sums, frame)?);
-        volumes.push(sums);
+        let part = keeper.earlier(half)?;
+        let (finished, part) = part.unzip();
+        let mut read = |class: usize, sums: &mut [_]| part.as_ref().map_or(Ok(()), |part| part.read_sums(class, sums));
+        let earlier = finished.map(|finished| products::Earlier { finished, read: &mut read });
+        let mut after_batch = |midway: &mut Midway<'_, '_>| keeper.after_batch(half, labels, &mut done, midway);
+        let watch = &mut Watch { stop: stop.flag(), after_batch: &mut after_batch };
+        match products::expect_watched::<T>(task, job.images, config, &mut sums, frame, earlier, watch)? {
+            Some(finished) => done.push((finished, sums)),
+            None => return Ok(None),
+        }
+        keeper.half_done(task.particles.len());
     }
-    Ok((outcomes, volumes))
+    let finish = |((half, mut sums), task): (DoneHalf<'f>, &Task<'_>)| (half.finish(task, &mut sums), sums);
+    Ok(Some(done.into_iter().zip(tasks).map(finish).unzip()))
 }
 
 /// Moves what the step found out into the state.

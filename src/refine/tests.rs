@@ -44,16 +44,16 @@ fn layouts(job: JobFile) -> (Vec<(Layout, Layout)>, State) {
     let mut files = Files::open(&run_dir, &plan).expect("files");
     let inputs = Inputs::load(&plan).expect("inputs");
     let images = Images::new(&inputs.dataset, &inputs.headers);
-    let progress = ProgressWriter::open(&run_dir.progress()).expect("a file");
-    let metered = Metered::new(&images, inputs.dataset.particles.len(), progress);
-    let job = Job { plan: &plan, inputs: &inputs, images: &metered };
+    let mut keeper = Keeper::new(&run_dir, &plan, &inputs.origin, Arc::default()).expect("a keeper");
+    let job = Job { plan: &plan, inputs: &inputs, images: &images };
     let start = start::start(&plan, &inputs, &images).expect("a state");
     let mut state = start.state;
     let mut engine = Engine::new(&plan, &inputs, start.usual_spread);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(plan.thread_count()).build().expect("a pool");
     let mut layouts = Vec::new();
     while !is_finished(&plan, &state) {
-        state = pool.install(|| iteration(&job, &mut engine, state, &mut files)).expect("an iteration");
+        let after = pool.install(|| iteration(&job, &mut engine, state, &mut files, &mut keeper));
+        state = after.expect("an iteration").expect("nobody stops it");
         let (real, counted) = engine.layouts();
         layouts.push((real, counted.clone()));
     }

@@ -2,5 +2,6 @@
 
 pub mod found;
 pub mod golden;
+mod midway;
 mod precision;
 pub mod products;

@@ -6,6 +6,7 @@ mod cli;
 mod conformance;
 mod dataset;
 mod expectation;
+mod faults;
 mod imaging;
 mod import;
 mod maximisation;

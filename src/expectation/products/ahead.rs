@@ -13,6 +13,7 @@ use crate::error::ExitCode;
 use crate::error::Result;
 use crate::expectation::images::ImageSource;
 
+use super::half::Next;
 use super::shape::ImageBuffers;
 use super::shape::Shape;
 
@@ -40,16 +41,16 @@ pub fn reconstruct_image(dataset: &Dataset, particle: u32) -> ImageName {
     record.reconstruct_image.unwrap_or(record.image)
 }
 
-/// Calls `compute` for the members of every batch and their images, while those of the next batch are read. An error
-/// of either side ends both.
+/// Calls `compute` for the members of every batch and their images, while those of the next batch are read, until it
+/// wants to stop. An error of either side ends both.
 pub fn each_batch(
     source: &dyn ImageSource,
     dataset: &Dataset,
     shape: &Shape,
     members: &[(usize, u32)],
     buffers: ImageBuffers<'_>,
-    mut compute: impl FnMut(&[(usize, u32)], Batch<'_>) -> Result<()>,
-) -> Result<()> {
+    mut compute: impl FnMut(&[(usize, u32)], Batch<'_>) -> Result<Next>,
+) -> Result<Next> {
     let ImageBuffers { images: both, request } = buffers;
     let (free, filled) = (Queue::new(), Queue::new());
     both.into_iter().for_each(|buffer| free.put(buffer));
@@ -76,10 +77,12 @@ pub fn each_batch(
         let _end = Closing(&free);
         for batch in members.chunks(shape.particles) {
             let bytes = filled.take().ok_or_else(|| Error::internal("the reader of images died"))??;
-            compute(batch, Batch { source, bytes, image_bytes, images })?;
+            if compute(batch, Batch { source, bytes, image_bytes, images })? == Next::Stop {
+                return Ok(Next::Stop);
+            }
             free.put(bytes);
         }
-        Ok(())
+        Ok(Next::GoOn)
     })
 }
 

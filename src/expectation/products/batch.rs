@@ -1,5 +1,8 @@
 //! What the phases of one batch share, and what is known about each of its particles.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
 use num_complex::Complex;
 
 use crate::arena::Frame;
@@ -30,11 +33,17 @@ pub struct Context<'a, T: Scalar> {
     pub log_directions: &'a [T],
     /// First and one-past-last pixel of every shell.
     pub shell_ranges: &'a [std::ops::Range<usize>],
+    /// Raised when a batch whose sums have not begun shall be dropped.
+    pub stop: &'a AtomicBool,
     /// Leading shells that hold pixels (shell 0 holds none of the products' pixels).
     pub used_shells: usize,
 }
 
 impl<'a, T: Scalar> Context<'a, T> {
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
     pub fn orientations(&self) -> usize {
         self.task.orientations.count()
     }

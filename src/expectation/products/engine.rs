@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use num_complex::Complex;
 
 use crate::arena;
 use crate::arena::Frame;
 use crate::arena::Kind;
+use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::SumVoxel;
 use crate::expectation::group::Group;
@@ -26,8 +28,14 @@ use super::batch::Context;
 use super::batch::Record;
 use super::batch::Worker;
 use super::batch::scalar;
+use super::finished::Earlier;
+use super::half::Half;
+use super::half::Midway;
+use super::half::Next;
+use super::half::Watch;
 use super::load::Limits;
 use super::maximise::Volumes;
+use super::result;
 use super::result::Totals;
 use super::run;
 use super::shape;
@@ -120,8 +128,7 @@ pub fn count<T: Scalar>(task: &Task<'_>, config: &Config, frame: &mut Frame<'_>)
     })
 }
 
-/// Runs the step in the memory of `frame`. `sums` are zeros, one volume a class (see [`super::sums`]); while the step
-/// runs they hold integers.
+/// Runs the step in the memory of `frame` to its end. `sums` are zeros, one volume a class (see [`super::sums`]).
 pub fn expect<T: Scalar>(
     task: &Task<'_>,
     source: &dyn ImageSource,
@@ -129,7 +136,26 @@ pub fn expect<T: Scalar>(
     sums: &mut [&mut [SumVoxel]],
     frame: &mut Frame<'_>,
 ) -> Result<Outcome> {
-    frame.child(Kind::Iteration, |frame| iteration::<T>(task, source, config, sums, frame))
+    let mut after_batch = |_: &mut Midway<'_, '_>| Ok(Next::GoOn);
+    let watch = &mut Watch { stop: &AtomicBool::new(false), after_batch: &mut after_batch };
+    match expect_watched::<T>(task, source, config, sums, frame, None, watch)? {
+        Some(half) => Ok(half.finish(task, sums)),
+        None => Err(Error::internal("nobody stopped this step")),
+    }
+}
+
+/// Runs the step, from what an earlier process finished, until all blocks are finished or `watch` wants it to stop
+/// (then there is none). `sums` are zeros, one volume a class; they become integers, until [`Half::finish`].
+pub fn expect_watched<T: Scalar>(
+    task: &Task<'_>,
+    source: &dyn ImageSource,
+    config: &Config,
+    sums: &mut [&mut [SumVoxel]],
+    frame: &mut Frame<'_>,
+    earlier: Option<Earlier<'_>>,
+    watch: &mut Watch<'_>,
+) -> Result<Option<Half>> {
+    frame.child(Kind::Iteration, |frame| iteration::<T>(task, source, config, sums, frame, earlier, watch))
 }
 
 fn iteration<T: Scalar>(
@@ -138,51 +164,71 @@ fn iteration<T: Scalar>(
     config: &Config,
     sums: &mut [&mut [SumVoxel]],
     frame: &mut Frame<'_>,
-) -> Result<Outcome> {
+    earlier: Option<Earlier<'_>>,
+    watch: &mut Watch<'_>,
+) -> Result<Option<Half>> {
     let geometry = &task.geometry();
     let classes = task.model.classes.len();
     let mut references = shape::references::<T>(frame, classes, geometry.rows.len())?;
     let reference_power = build_references(frame, task, geometry, config.threads, &mut references)?;
     let references: Vec<&[Complex<T>]> = references.iter().map(|r| &**r).collect();
     let copies = shape::sum_copies(frame, classes, config.sum_copies, geometry.rows.len())?;
+    let groups: Vec<Group> = (0..task.dataset.optics.len()).map(|optics| Group::new(task, geometry, optics)).collect();
+    let members: Vec<Vec<(usize, u32)>> = groups.iter().map(|group| members(task, group)).collect();
+    let limits = limits(task, &groups, &reference_power);
+    let scale = scale(task, config, limits);
+    let mut totals = Totals::new(task, &groups, &members, config.block_particles);
+    if let Some(earlier) = earlier {
+        totals.take_up(&members, scale, earlier.finished)?;
+        for (class, sums) in sums.iter_mut().enumerate() {
+            (earlier.read)(class, arena::recast::<SumVoxel, Voxel>(sums))?;
+        }
+    }
     let integers = sums.iter_mut().map(|sums| arena::recast::<SumVoxel, Voxel>(sums));
     let sums: Vec<Mutex<&mut [Voxel]>> =
         integers.zip(copies).flat_map(|(first, others)| std::iter::once(first).chain(others)).map(Mutex::new).collect();
-    let groups: Vec<Group> = (0..task.dataset.optics.len()).map(|optics| Group::new(task, geometry, optics)).collect();
-    let limits = limits(task, &groups, &reference_power);
+    let volumes = Volumes { sums: &sums, copies: config.sum_copies, scale };
+    for group in groups.iter().filter(|group| !members[group.optics].is_empty()) {
+        let next = frame.child(Kind::Iteration, |frame| {
+            run_group::<T>(
+                task,
+                source,
+                config,
+                frame,
+                geometry,
+                group,
+                &references,
+                limits,
+                &volumes,
+                &members,
+                &mut totals,
+                watch,
+            )
+        })?;
+        if next == Next::Stop {
+            return Ok(None);
+        }
+    }
+    result::merge_copies(&sums, config.sum_copies);
+    Ok(Some(Half { groups, members, totals, scale, reference_power }))
+}
+
+/// The particles of an optics group: position among the task's, and index into the data set.
+fn members(task: &Task<'_>, group: &Group) -> Vec<(usize, u32)> {
+    let of_group = |p: &u32| task.dataset.particles[*p as usize].optics as usize == group.optics;
+    task.particles.iter().copied().enumerate().filter(|(_, p)| of_group(p)).collect()
+}
+
+/// Units of data and weight in the volumes: powers of two.
+fn scale(task: &Task<'_>, config: &Config, limits: Limits) -> [f64; 2] {
     // A whole block is scattered at once. Its weights add up; its data hardly ever do (`maximise::scatter` looks).
     let block = config.block_particles.min(task.particles.len()).max(1) as f64;
-    let scale = [(limits.data, 1.0), (limits.weight, block)].map(|(largest, at_once)| {
+    [(limits.data, 1.0), (limits.weight, block)].map(|(largest, at_once)| {
         // Every particle adds at most `largest` to a voxel, over eight corners; 2^61 leaves a bit for signs.
         let room = (1_u64 << 61) as f64 / (8.0 * largest * task.particles.len().max(1) as f64);
         // What is scattered at once is rounded exactly below 2^50.
         room.min((1_u64 << 50) as f64 / (largest * at_once)).log2().floor().exp2()
-    });
-    let integers = Volumes { sums: &sums, copies: config.sum_copies, scale };
-    let mut totals = Totals::new(task, &groups);
-    for group in &groups {
-        let of_group = |p: &u32| task.dataset.particles[*p as usize].optics as usize == group.optics;
-        let mut members: Vec<(usize, u32)> = Vec::with_capacity(task.particles.len());
-        members.extend(task.particles.iter().copied().enumerate().filter(|(_, p)| of_group(p)));
-        if !members.is_empty() {
-            frame.child(Kind::Iteration, |frame| {
-                run_group::<T>(
-                    task,
-                    source,
-                    config,
-                    frame,
-                    geometry,
-                    group,
-                    &references,
-                    limits,
-                    &integers,
-                    &members,
-                    &mut totals,
-                )
-            })?;
-        }
-    }
-    totals.finish(task, geometry, &groups, sums, config.sum_copies, scale, reference_power)
+    })
 }
 
 /// Fills the classes' oversampled transforms and returns their power spectra.
@@ -235,15 +281,18 @@ fn run_group<T: Scalar>(
     references: &[&[Complex<T>]],
     limits: Limits,
     volumes: &Volumes<'_, '_>,
-    members: &[(usize, u32)],
+    members: &[Vec<(usize, u32)>],
     totals: &mut Totals,
-) -> Result<()> {
-    let shape = config.shape::<T>(task, group, members.len());
+    watch: &mut Watch<'_>,
+) -> Result<Next> {
+    let of_group = &members[group.optics];
+    // The same in a step that goes on: its memory lies where it lay.
+    let shape = config.shape::<T>(task, group, of_group.len());
     let mut tables = shape::tables::<T>(frame, &shape)?;
     fill_tables(task, group, &shape, &mut tables);
     let images = shape::image_buffers(frame, &shape)?;
     let shell_ranges = shell_ranges(group);
-    let context = context(task, config, geometry, group, shape, references, &tables, &shell_ranges);
+    let context = context(task, config, geometry, group, shape, references, &tables, &shell_ranges, watch.stop);
     let resolved: Vec<bool> = task
         .model
         .classes
@@ -256,22 +305,23 @@ fn run_group<T: Scalar>(
         .collect();
     let lane_bytes = shape::lane_bytes::<T>(&shape)?;
     let mut records: Vec<Record> = (0..shape.particles).map(|_| Record::new(&shape)).collect();
-    frame.child(Kind::Batch, |frame| -> Result<()> {
+    let unfinished = totals.members(group.optics, of_group, false);
+    let next = frame.child(Kind::Batch, |frame| -> Result<Next> {
         let mut buffers = shape::buffers::<T>(frame, &shape)?;
         let lanes = config.threads;
-        frame.lanes(Kind::Tile, lanes, lane_bytes, |frames| -> Result<()> {
+        frame.lanes(Kind::Tile, lanes, lane_bytes, |frames| -> Result<Next> {
             let mut workers = Vec::with_capacity(lanes);
             for (number, mut lane) in frames.into_iter().enumerate() {
                 workers.push(Worker::new(&mut lane, number, group, &shape)?);
             }
-            ahead::each_batch(source, task.dataset, &shape, members, images, |members, images| {
-                let records = &mut records[..members.len()];
-                run::run_batch(
+            ahead::each_batch(source, task.dataset, &shape, &unfinished, images, |batch, images| {
+                let records = &mut records[..batch.len()];
+                let done = run::run_batch(
                     &context,
                     images,
                     limits,
                     volumes,
-                    members,
+                    batch,
                     records,
                     &mut workers,
                     &mut buffers,
@@ -279,13 +329,24 @@ fn run_group<T: Scalar>(
                     tables.mass,
                     &mut totals.work,
                 )?;
-                totals.add(task, &context, records);
-                Ok(())
+                if done == run::Done::Whole {
+                    totals.add(task, &context, records);
+                    totals.finish_blocks(group.optics, of_group, batch);
+                }
+                (watch.after_batch)(&mut Midway {
+                    totals: &mut *totals,
+                    members,
+                    scale: volumes.scale,
+                    volumes: volumes.sums,
+                    copies: volumes.copies,
+                    mass: tables.mass,
+                    directions: shape.directions,
+                })
             })
         })?
     })?;
-    totals.add_directions(tables.mass, &shape);
-    Ok(())
+    totals.take_directions(tables.mass, shape.directions);
+    Ok(next)
 }
 
 /// First and one-past-last pixel of every shell of the group's images.
@@ -308,6 +369,7 @@ pub fn context<'a, T: Scalar>(
     references: &'a [&'a [Complex<T>]],
     tables: &'a Tables<'_, T>,
     shell_ranges: &'a [Range<usize>],
+    stop: &'a AtomicBool,
 ) -> Context<'a, T> {
     Context {
         task,
@@ -323,6 +385,7 @@ pub fn context<'a, T: Scalar>(
         step_phases: tables.step_phases,
         log_directions: tables.log_directions,
         shell_ranges,
+        stop,
         used_shells: shell_ranges.iter().rposition(|r| !r.is_empty()).map_or(0, |s| s + 1),
     }
 }

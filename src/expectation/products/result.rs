@@ -16,38 +16,30 @@ use crate::expectation::group::Group;
 use crate::expectation::reference::WELL_RESOLVED;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::{Comparison, Outcome, Task};
-use crate::imaging::Geometry;
 use crate::product::Voxel;
 
 use super::batch::{Context, Record};
+use super::finished::{Contribution, Finished, FinishedParticle, OriginTerm};
 use super::maximise::SHELL_UNITS;
 use super::posterior::MASS_UNITS;
-use super::shape::Shape;
 use super::work::Work;
-
-/// One particle's contribution to what is summed in canonical order.
-#[derive(Clone, Copy, Debug, Default)]
-struct Part {
-    norm: f64,
-    offset2: f64,
-    mass: f64,
-    xa: f64,
-    aa: f64,
-    used: bool,
-}
 
 /// Results of the batches so far.
 pub struct Totals {
     assignments: Vec<Assignment>,
-    parts: Vec<Part>,
+    contributions: Vec<Contribution>,
     /// Per optics group and image shell: residuals in units of the noise, as integers.
     residuals: Vec<Vec<i128>>,
     ctf2: Vec<Vec<i128>>,
     directions: Vec<Vec<i64>>,
-    /// Per particle and class: data and weight at the zero frequency, which lies on the origin in every pose.
-    origin_terms: Vec<(usize, usize, [f64; 2])>,
+    /// Per particle and class.
+    origin_terms: Vec<OriginTerm>,
     set_aside: Vec<(u32, String)>,
     most_significant: usize,
+    /// Per optics group one flag a block.
+    blocks: Vec<Vec<u8>>,
+    block_particles: usize,
+    pub particles_done: usize,
     pub work: Work,
 }
 
@@ -57,11 +49,15 @@ const PIECE: usize = 1 << 16;
 const RESIDUAL_UNITS: f64 = (1_u64 << 32) as f64;
 
 impl Totals {
-    pub fn new(task: &Task<'_>, groups: &[Group]) -> Self {
+    /// Nothing is finished yet. `members`: the particles of each optics group, by position among the task's.
+    pub fn new(task: &Task<'_>, groups: &[Group], members: &[Vec<(usize, u32)>], block_particles: usize) -> Self {
         let shells = |group: &Group| vec![0_i128; group.box_pixels / 2 + 1];
         Self {
+            blocks: members.iter().map(|of_group| vec![0; of_group.len().div_ceil(block_particles)]).collect(),
+            block_particles,
+            particles_done: 0,
             assignments: task.particles.iter().map(|p| task.assignments[*p as usize]).collect(),
-            parts: vec![Part::default(); task.particles.len()],
+            contributions: vec![Contribution::default(); task.particles.len()],
             residuals: groups.iter().map(shells).collect(),
             ctf2: groups.iter().map(shells).collect(),
             directions: vec![vec![0; task.orientations.direction_count()]; task.model.classes.len()],
@@ -117,7 +113,12 @@ impl Totals {
             } else {
                 (record.ctf_dc, record.ctf_dc * record.ctf_dc)
             };
-            self.origin_terms.push((record.position, class, [v0 * data * record.unmasked_dc, v0 * weight]));
+            self.origin_terms.push(OriginTerm {
+                position: record.position as u32,
+                class: class as u32,
+                data: v0 * data * record.unmasked_dc,
+                weight: v0 * weight,
+            });
         }
         let old = before.norm_correction / task.model.average_norm;
         let norm = if likelihood { old * (2.0 * norm2.max(0.0)).sqrt() } else { before.norm_correction };
@@ -130,7 +131,7 @@ impl Totals {
                 resolved[1] += m * dc * dc;
             }
         }
-        self.parts[record.position] = Part {
+        self.contributions[record.position] = Contribution {
             norm,
             offset2: record.offset2,
             mass,
@@ -167,44 +168,100 @@ impl Totals {
         }
     }
 
-    /// Takes over the direction masses of an optics group.
-    pub fn add_directions(&mut self, mass: &[AtomicI64], shape: &Shape) {
-        for (class, masses) in self.directions.iter_mut().zip(mass.chunks_exact(shape.directions)) {
+    /// Takes over the direction masses of an optics group, which begin anew.
+    pub fn take_directions(&mut self, mass: &[AtomicI64], directions: usize) {
+        for (class, masses) in self.directions.iter_mut().zip(mass.chunks_exact(directions)) {
             for (sum, part) in class.iter_mut().zip(masses) {
-                *sum += part.load(Relaxed);
+                *sum += part.swap(0, Relaxed);
             }
         }
     }
 
-    /// Everything summed up. The first copy of each class's integers becomes its volume, in place.
+    /// The blocks of a batch of an optics group's `members` are finished.
+    pub fn finish_blocks(&mut self, optics: usize, members: &[(usize, u32)], batch: &[(usize, u32)]) {
+        for block in batch.chunks(self.block_particles) {
+            let place = members.partition_point(|(position, _)| *position < block[0].0);
+            self.blocks[optics][place / self.block_particles] = 1;
+            self.particles_done += block.len();
+        }
+    }
+
+    /// The members of an optics group whose blocks are (or are not) finished, in canonical order.
+    pub fn members(&self, optics: usize, members: &[(usize, u32)], finished: bool) -> Vec<(usize, u32)> {
+        let blocks = members.chunks(self.block_particles).zip(&self.blocks[optics]);
+        blocks.filter(|(_, flag)| (**flag > 0) == finished).flat_map(|(block, _)| block).copied().collect()
+    }
+
+    /// What is known of the finished blocks. `members`: those of each optics group.
+    pub fn finished(&self, members: &[Vec<(usize, u32)>], scale: [f64; 2]) -> Finished {
+        let of_group = members.iter().enumerate().flat_map(|(optics, of)| self.members(optics, of, true));
+        let mut particles: Vec<FinishedParticle> = of_group
+            .map(|(position, _)| FinishedParticle {
+                position: position as u32,
+                contribution: self.contributions[position],
+                assignment: self.assignments[position],
+            })
+            .collect();
+        particles.sort_unstable_by_key(|particle| particle.position);
+        Finished {
+            blocks: self.blocks.clone(),
+            scale: scale.to_vec(),
+            particles,
+            origin_terms: self.origin_terms.clone(),
+            set_aside: self.set_aside.clone(),
+            residuals: self.residuals.clone(),
+            ctf2: self.ctf2.clone(),
+            directions: self.directions.clone(),
+            most_significant: self.most_significant,
+        }
+    }
+
+    /// Goes on from what an earlier process finished.
+    ///
+    /// # Errors
+    /// It is not of this step.
+    pub fn take_up(&mut self, members: &[Vec<(usize, u32)>], scale: [f64; 2], earlier: Finished) -> Result<()> {
+        earlier.belongs_to(&self.finished(members, scale), self.assignments.len())?;
+        for particle in &earlier.particles {
+            self.contributions[particle.position as usize] = particle.contribution;
+            self.assignments[particle.position as usize] = particle.assignment;
+        }
+        self.particles_done = earlier.particles.len();
+        self.blocks = earlier.blocks;
+        self.origin_terms.extend(earlier.origin_terms);
+        self.set_aside = earlier.set_aside;
+        self.residuals = earlier.residuals;
+        self.ctf2 = earlier.ctf2;
+        self.directions = earlier.directions;
+        self.most_significant = earlier.most_significant;
+        Ok(())
+    }
+
+    /// Everything summed up. The integers of each class become its volume, in place.
     pub fn finish(
         mut self,
         task: &Task<'_>,
-        geometry: &Geometry,
         groups: &[Group],
-        volumes: Vec<Mutex<&mut [Voxel]>>,
-        copies: usize,
+        volumes: &mut [&mut [SumVoxel]],
         scale: [f64; 2],
         reference_power: Vec<Vec<f64>>,
-    ) -> Result<Outcome> {
+    ) -> Outcome {
         let mut sums = Sums::zeros(task);
-        let mut copies_of: Vec<&mut [Voxel]> =
-            volumes.into_iter().map(|v| v.into_inner().unwrap_or_else(PoisonError::into_inner)).collect();
-        let mut volumes: Vec<&mut [SumVoxel]> =
-            copies_of.chunks_exact_mut(copies).map(|of_class| numbers(of_class, scale)).collect();
+        let geometry = task.geometry();
+        volumes.iter_mut().for_each(|volume| numbers(volume, scale));
         for (of_class, directions) in sums.directions.iter_mut().zip(&self.directions) {
             for (sum, units) in of_class.iter_mut().zip(directions) {
                 *sum = *units as f64 / MASS_UNITS;
             }
         }
         // In canonical order, whatever the optics groups and batches were.
-        self.origin_terms.sort_unstable_by_key(|(position, class, _)| (*position, *class));
+        self.origin_terms.sort_unstable_by_key(|term| (term.position, term.class));
         let origin = geometry.rows.index(0, 0, 0).expect("the origin is stored");
-        for (_, class, [data, weight]) in &self.origin_terms {
-            volumes[*class][origin][0] += data;
-            volumes[*class][origin][2] += weight;
+        for term in &self.origin_terms {
+            volumes[term.class as usize][origin][0] += term.data;
+            volumes[term.class as usize][origin][2] += term.weight;
         }
-        for (position, part) in self.parts.iter().enumerate().filter(|(_, p)| p.used) {
+        for (position, part) in self.contributions.iter().enumerate().filter(|(_, part)| part.used) {
             let record = &task.dataset.particles[task.particles[position] as usize];
             sums.norm += part.norm;
             sums.offset2_angstrom2 += part.offset2;
@@ -228,7 +285,8 @@ impl Totals {
             }
         }
         let coarse_samples = task.model.classes.len() * task.orientations.count() * task.translations.count();
-        Ok(Outcome {
+        self.set_aside.sort_unstable();
+        Outcome {
             sums,
             assignments: self.assignments,
             most_significant: self.most_significant,
@@ -236,24 +294,32 @@ impl Totals {
             reference_power,
             set_aside: self.set_aside,
             work: self.work,
-        })
+        }
     }
 }
 
-/// Adds the copies of a class's integers to the first, which becomes numbers in units of 1.
-fn numbers<'v>(copies: &'v mut [&mut [Voxel]], scale: [f64; 2]) -> &'v mut [SumVoxel] {
-    let (first, others) = copies.split_first_mut().expect("one copy at least");
-    let others: Vec<&[Voxel]> = others.iter().map(|v| &**v).collect();
-    first.par_chunks_mut(PIECE).enumerate().for_each(|(piece, voxels)| {
-        for (i, voxel) in voxels.iter_mut().enumerate() {
-            for other in &others {
-                for (sum, part) in voxel.iter_mut().zip(other[piece * PIECE + i]) {
-                    *sum = sum.wrapping_add(part);
+/// Adds the further copies of each class's integers to its first, and leaves zeros in them.
+pub fn merge_copies(volumes: &[Mutex<&mut [Voxel]>], copies: usize) {
+    for of_class in volumes.chunks_exact(copies) {
+        let mut of_class: Vec<_> = of_class.iter().map(|v| v.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+        let (first, others) = of_class.split_first_mut().expect("one copy at least");
+        for other in others {
+            let pieces = first.par_chunks_mut(PIECE).zip(other.par_chunks_mut(PIECE));
+            pieces.for_each(|(sums, parts)| {
+                for (sum, part) in sums.as_flattened_mut().iter_mut().zip(parts.as_flattened_mut()) {
+                    *sum = sum.wrapping_add(std::mem::take(part));
                 }
-            }
+            });
+        }
+    }
+}
+
+/// A class's integers become numbers in units of 1.
+fn numbers(volume: &mut [SumVoxel], scale: [f64; 2]) {
+    arena::recast::<SumVoxel, Voxel>(volume).par_chunks_mut(PIECE).for_each(|voxels| {
+        for voxel in voxels {
             let [re, im, weight] = voxel.map(|v| v as f64);
             *voxel = [re / scale[0], im / scale[0], weight / scale[1]].map(|v| v.to_bits() as i64);
         }
     });
-    arena::recast(first)
 }

@@ -29,6 +29,14 @@ use super::sweeps;
 use super::work::Work;
 use super::work::lap;
 
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    Whole,
+    /// It was stopped before anything of it was summed.
+    Nothing,
+}
+
 /// All phases of one batch; their time is added to `work`.
 pub fn run_batch<T: Scalar>(
     context: &Context<'_, T>,
@@ -42,7 +50,7 @@ pub fn run_batch<T: Scalar>(
     resolved: &[bool],
     mass: &[AtomicI64],
     work: &mut Work,
-) -> Result<()> {
+) -> Result<Done> {
     let mut begin = Instant::now();
     let shape = &context.shape;
     let (row, real) = (shape.row::<T>(), shape.real_row::<T>());
@@ -65,6 +73,9 @@ pub fn run_batch<T: Scalar>(
     let particles = members.iter().zip(records.iter_mut()).zip(rows).enumerate();
     parallel::each(workers, particles, |worker, (p, ((&(position, index), record), rows))| {
         record.start(index, position, shape);
+        if context.is_stopped() {
+            return Ok(());
+        }
         load::load(context, limits, images, p, record, worker, rows)
     })?;
     work.images += lap(&mut begin);
@@ -76,6 +87,10 @@ pub fn run_batch<T: Scalar>(
     }
     work.coarse_operations += coarse_operations(context, records);
     work.coarse += lap(&mut begin);
+    if context.is_stopped() {
+        // Some of the above may have been left out; from here on everything is done.
+        return Ok(Done::Nothing);
+    }
     // 3: columns and pairs.
     keep_columns(context, records, workers, buffers)?;
     let mut sums = 0.0;
@@ -88,7 +103,7 @@ pub fn run_batch<T: Scalar>(
     sweeps::merge(context, records, workers);
     work.sums += sums;
     work.fine += lap(&mut begin) - sums;
-    Ok(())
+    Ok(Done::Whole)
 }
 
 /// Operations of the coarse products of a batch.
@@ -114,6 +129,9 @@ fn search_everywhere<T: Scalar>(
     let panels_per_class = shape.panels() / shape.classes;
     let directions = shape.directions;
     for start in (0..records.len()).step_by(shape.searched) {
+        if context.is_stopped() {
+            return Ok(());
+        }
         let searched = start..(start + shape.searched).min(records.len());
         let columns = buffers.search.columns.chunks_exact_mut(shape.translations * shape.coarse_row::<T>());
         let powers = buffers.search.power.chunks_exact_mut(shape.coarse_real_row::<T>());
@@ -129,6 +147,9 @@ fn search_everywhere<T: Scalar>(
         let energies = search.energies.chunks_exact_mut(shape.searched * shape.translations * PANEL);
         let panels = energies.zip(search.least.chunks_exact_mut(shape.searched)).enumerate();
         parallel::each(workers, panels, |worker, (number, (energies, least))| {
+            if context.is_stopped() {
+                return Ok(());
+            }
             let (class, panel) = (number / panels_per_class, number % panels_per_class);
             let first = panel * PANEL;
             let len = PANEL.min(per_class - first);
@@ -146,6 +167,9 @@ fn search_everywhere<T: Scalar>(
         let search = &buffers.search;
         let bits = buffers.significant[start * words..].chunks_exact_mut(words);
         parallel::each(workers, records[searched].iter_mut().zip(bits).enumerate(), |worker, (q, (record, bits))| {
+            if context.is_stopped() {
+                return Ok(());
+            }
             let found = Found {
                 energies: search.energies,
                 least: search.least,
@@ -178,7 +202,7 @@ fn search_local<T: Scalar>(
     let particles = records.iter_mut().zip(lists).zip(buffers.significant.chunks_exact_mut(words)).enumerate();
     parallel::each(workers, particles, |worker, (p, ((record, (poses, log_priors)), bits))| {
         bits.fill(0);
-        if !record.is_used() {
+        if !record.is_used() || context.is_stopped() {
             return Ok(());
         }
         let mut near = std::mem::take(&mut worker.near);

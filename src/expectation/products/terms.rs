@@ -1,6 +1,8 @@
 //! Squared differences term by term, as the two passes make them: what precisions are
 //! compared by. Only tests and measurements call this.
 
+use std::sync::atomic::AtomicBool;
+
 use num_complex::Complex;
 
 use crate::arena::Frame;
@@ -23,6 +25,7 @@ use super::coarse;
 use super::engine;
 use super::engine::Config;
 use super::fine;
+use super::half::Next;
 use super::load;
 use super::load::Limits;
 use super::load::ParticleRows;
@@ -76,14 +79,15 @@ pub fn terms<T: Scalar>(
     let group = &Group::new(task, geometry, optics);
     let shape = config.shape::<T>(task, group, members.len());
     let mut all = Vec::new();
-    frame.child(Kind::Iteration, |frame| -> Result<()> {
+    frame.child(Kind::Iteration, |frame| -> Result<Next> {
         let mut references = shape::references::<T>(frame, task.model.classes.len(), geometry.rows.len())?;
         engine::build_references(frame, task, geometry, config.threads, &mut references)?;
         let references: Vec<&[Complex<T>]> = references.iter().map(|r| &**r).collect();
         let mut tables = shape::tables::<T>(frame, &shape)?;
         engine::fill_tables(task, group, &shape, &mut tables);
         let ranges = engine::shell_ranges(group);
-        let context = engine::context(task, &config, geometry, group, shape, &references, &tables, &ranges);
+        let never = &AtomicBool::new(false);
+        let context = engine::context(task, &config, geometry, group, shape, &references, &tables, &ranges, never);
         let images = shape::image_buffers(frame, &shape)?;
         frame.child(Kind::Batch, |frame| {
             let mut worker = Worker::new(frame, 0, group, &shape)?;
@@ -120,7 +124,7 @@ pub fn terms<T: Scalar>(
                         Pass::Fine => fine_terms(&context, &mut worker, poses, (masked, power), &mut all),
                     }
                 }
-                Ok(())
+                Ok(Next::GoOn)
             })
         })
     })?;

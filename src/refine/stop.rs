@@ -1,0 +1,159 @@
+//! Why a run stops before its end. A thread looks for the causes and raises one flag; the flag is read between and
+//! within batches.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal;
+use nix::sys::signal::raise;
+use nix::sys::signalfd::SfdFlags;
+use nix::sys::signalfd::SignalFd;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::plan::RunDir;
+
+/// Signals that ask for a stop.
+const STOPPING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR2];
+/// How often the causes are looked for, and how often on the file system.
+const PAUSE: Duration = Duration::from_millis(50);
+const FILE_PAUSE: Duration = Duration::from_secs(1);
+/// End of the job in seconds since 1970, as a Slurm that is new enough tells its jobs.
+const SLURM_END: &str = "SLURM_JOB_END_TIME";
+const SECONDS_PER_HOUR: f64 = 3600.0;
+
+/// Why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Signal(Signal),
+    /// The time that was given is nearly over.
+    EndOfTime,
+    /// The file RELION_JOB_ABORT_NOW.
+    AbortRequest,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => f.write_str(signal.as_str()),
+            Self::EndOfTime => f.write_str("the end of the time that was given"),
+            Self::AbortRequest => f.write_str("RELION_JOB_ABORT_NOW"),
+        }
+    }
+}
+
+/// The one flag, and what is known about the time.
+#[derive(Debug, Default)]
+pub struct Stop {
+    raised: AtomicBool,
+    cause: Mutex<Option<Cause>>,
+    end: Option<SystemTime>,
+    /// Time that stopping takes, in milliseconds; 0 while the clock is not to end the run.
+    needed: AtomicU64,
+}
+
+impl Stop {
+    /// Starts the thread that looks for causes. Called before any other thread is started: they must not take signals.
+    ///
+    /// # Errors
+    /// `Internal` when the system refuses.
+    pub fn watch(run_dir: &RunDir, plan: &Plan) -> Result<Arc<Self>> {
+        let failed = |cause: nix::Error| Error::internal(format!("signals: {cause}"));
+        let mut signals = SigSet::empty();
+        STOPPING.iter().for_each(|signal| signals.add(*signal));
+        signals.thread_block().map_err(failed)?;
+        let incoming =
+            SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(failed)?;
+        let stop = Arc::new(Self { end: end_of_time(plan), ..Self::default() });
+        look_for_request(&stop, run_dir);
+        let (watcher, run_dir) = (Arc::clone(&stop), run_dir.clone());
+        let look = move || look(&watcher, &incoming, &signals, &run_dir);
+        thread::Builder::new()
+            .name("stop".to_owned())
+            .spawn(look)
+            .map_err(|cause| Error::internal(format!("threads: {cause}")))?;
+        Ok(stop)
+    }
+
+    /// Raised when the run shall stop.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.raised
+    }
+
+    pub fn cause(&self) -> Option<Cause> {
+        *self.cause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Time until the end of what was given, if that is known.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.end.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
+    /// From now on the run stops when less than this is left.
+    pub fn needs(&self, time: Duration) {
+        self.needed.store((time.as_millis() as u64).max(1), Relaxed);
+    }
+
+    /// Raises the flag; the first cause counts.
+    pub fn raise(&self, cause: Cause) {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+        self.raised.store(true, SeqCst);
+    }
+
+    fn is_time_over(&self) -> bool {
+        let needed = self.needed.load(Relaxed);
+        needed > 0 && self.time_left().is_some_and(|left| left.as_millis() as u64 <= needed)
+    }
+}
+
+/// The earlier of the end of `max_hours` from now and of the batch job.
+fn end_of_time(plan: &Plan) -> Option<SystemTime> {
+    let own = plan.max_hours.map(|hours| SystemTime::now() + Duration::from_secs_f64(hours * SECONDS_PER_HOUR));
+    let slurm = std::env::var(SLURM_END).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let slurm =
+        slurm.filter(|seconds| *seconds > 0).map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    own.into_iter().chain(slurm).min()
+}
+
+fn look_for_request(stop: &Stop, run_dir: &RunDir) {
+    if run_dir.abort_request().exists() {
+        stop.raise(Cause::AbortRequest);
+    }
+}
+
+/// Looks for causes as long as the process lives.
+fn look(stop: &Stop, incoming: &SignalFd, signals: &SigSet, run_dir: &RunDir) {
+    let mut interrupts = 0;
+    let mut rest = Duration::ZERO;
+    loop {
+        while let Ok(Some(received)) = incoming.read_signal() {
+            let Ok(signal) = Signal::try_from(received.ssi_signo as i32) else { continue };
+            interrupts += u32::from(signal == Signal::SIGINT);
+            if interrupts > 1 {
+                // At once: as if nobody had held the signal back. What is on disk is whole.
+                let _ = signals.thread_unblock().and_then(|()| raise(Signal::SIGINT));
+            }
+            stop.raise(Cause::Signal(signal));
+        }
+        if stop.is_time_over() {
+            stop.raise(Cause::EndOfTime);
+        }
+        if rest.is_zero() {
+            rest = FILE_PAUSE;
+            look_for_request(stop, run_dir);
+        }
+        thread::sleep(PAUSE);
+        rest = rest.saturating_sub(PAUSE);
+    }
+}
