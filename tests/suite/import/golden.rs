@@ -6,6 +6,7 @@ use std::path::Path;
 use relion_rs::formats::mrc;
 use relion_rs::formats::star::StarFile;
 use relion_rs::maximisation::initial;
+use relion_rs::model::PriorMode;
 use relion_rs::model::State;
 use relion_rs::model::Volume;
 
@@ -101,20 +102,20 @@ fn poses(folder: &Path, state: &State, data: &str) {
 
 /// Half maps of iteration 5 were not kept. The final half maps without regularisation, filtered to the resolution of
 /// iteration 5, stand for them.
-fn stand_ins(folder: &Path) {
+fn stand_ins(folder: &Path, iteration: u32) {
     for half in [1, 2] {
         let map = mrc::read_map(&folder.join(format!("run/run_half{half}_class001_unfil.mrc"))).unwrap();
         let (box_pixels, pixel_size_angstrom) = (map.nx, map.pixel_size_angstrom);
         let mut volume = Volume { box_pixels, pixel_size_angstrom, data: map.data };
         initial::low_pass(&mut volume, 32.571429);
-        let path = folder.join(format!("run/run_it005_half{half}_class001.mrc"));
+        let path = folder.join(format!("run/run_it{iteration:03}_half{half}_class001.mrc"));
         mrc::write_volume(&path, [box_pixels; 3], pixel_size_angstrom, &volume.data).unwrap();
     }
 }
 
 fn halves() -> tempfile::TempDir {
     let folder = project("g07_auto");
-    stand_ins(folder.path());
+    stand_ins(folder.path(), 5);
     let (code, text) = import(folder.path(), "run/run_it005_optimiser.star --out ours");
     assert!(code == 0 && text.contains("iteration 5 of a refine3d of RELION 5.0.1: 120 particles"), "{text}");
     assert!(text.contains("they count as equally probable"), "the directions were cut out of these files: {text}");
@@ -156,6 +157,22 @@ fn controllers_of_an_automatic_refinement_are_taken_over() {
     }
     assert_eq!(state.half_of.iter().filter(|half| **half == 1).count(), state.halves[0].groups[0].particle_count);
     assert!(!c.has_fine_enough_sampling && !c.has_converged);
+}
+
+/// RELION's refinement found its sampling fine enough in iteration 15 and converged in the next; no file says so.
+#[test]
+fn a_fine_sampling_is_known_from_the_iteration_before() {
+    let folder = project("g07_auto");
+    stand_ins(folder.path(), 15);
+    for (run, is_known) in [("with", true), ("without", false)] {
+        let (code, text) = import(folder.path(), &format!("run/run_it015_optimiser.star --out {run}"));
+        assert_eq!(code, 0, "{text}");
+        let state = state(folder.path(), run);
+        assert_eq!(state.convergence.has_fine_enough_sampling, is_known);
+        let local = PriorMode::Local { sigma_degrees: [1.875; 3] };
+        assert_eq!((state.sampling.healpix_order, state.sampling.prior), (5, local));
+        fs::remove_file(folder.path().join("run/run_it014_optimiser.star")).unwrap_or_default();
+    }
 }
 
 /// With 120 particles RELION 3.1.3 and 5.0.1 differ by this much in the FSC of this refinement.
