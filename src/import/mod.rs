@@ -5,7 +5,8 @@
 //! it reads particles and maps as well and writes the checkpoint. `docs/import.md` lists what is taken.
 //!
 //! Layout of the room: `rows` (checked values of a list), `files` (where they are), `refused` (what we do not do), `run`
-//! (all STAR files of the iteration), `job` and `references` (settings); `model` and `noise` (one half), `history` (what no file says),
+//! (all STAR files of the iteration), `job` and `references` (settings); `model` and `noise` (one half), `history` (what no
+//! file says),
 //! `state` (all of it), `take_over` (the run folder).
 
 mod files;
