@@ -42,6 +42,9 @@ pub mod outputs;
 pub mod refine;
 pub mod sampling;
 
+// A job of RELION -> a run folder.
+pub mod import;
+
 // Programs beside the refinement.
 pub mod postprocess;
 pub mod report;

@@ -13,6 +13,8 @@ PRINTED = 2e-6
 SAME_MAP = 1e-5
 # The phases are random: a shell of some 1e3 voxels inside the mask correlates by chance with this much at most.
 RANDOM_PHASES = 0.2
+# Two refinements of the same job: RELION and its own continuation differ by one shell.
+SAME_RESOLUTION = 1.01
 # One iteration from the same state. The perturbation of the grid is drawn anew, poses of single particles differ.
 SAME_ITERATION = 0.98
 
@@ -62,6 +64,19 @@ def maps(*names):
     print("correlation " + ", ".join(f"{value:.4f}" for value in found))
 
 
+def resolutions(ours, theirs):
+    """Resolutions of two models, in shells."""
+    found = []
+    for name in (ours, theirs):
+        model = starfile.read(name)
+        general = model["model_general"]
+        edge = general["rlnOriginalImageSize"] * general["rlnPixelSize"]
+        found.append((general["rlnCurrentResolution"], edge / general["rlnCurrentResolution"]))
+    off = abs(found[0][1] - found[1][1])
+    require(off <= SAME_RESOLUTION, f"resolutions are those of shells {[round(shell, 2) for _, shell in found]}")
+    print(f"resolution {found[0][0]:.2f} A, RELION's {found[1][0]:.2f} A: {off:.0f} shells apart")
+
+
 def same(first, second, column):
     """A column of the particles of two files, by image name."""
     tables = [starfile.read(name)["particles"].set_index("rlnImageName")[column].sort_index() for name in (first, second)]
@@ -90,4 +105,4 @@ def read(folder):
 
 
 if __name__ == "__main__":
-    {"postprocess": postprocess, "maps": maps, "same": same, "read": read}[sys.argv[1]](*sys.argv[2:])
+    {"postprocess": postprocess, "maps": maps, "resolutions": resolutions, "same": same, "read": read}[sys.argv[1]](*sys.argv[2:])

@@ -83,6 +83,42 @@ check from-relion-auto "$program" run refine3d --particles theirs/auto_it004_dat
 check halves-kept compare same theirs/auto_it004_data.star from_auto/run_it001_data.star rlnRandomSubset
 check from-relion-poses "$program" run class3d --particles theirs/auto_it004_data.star --out from_poses --classes 2 --iterations 2 --skip-align "${job[@]}"
 
+# Jobs of RELION taken over half-way, beside RELION's own continuation of them.
+small=$here/golden/inputs
+check simulate-32 "$program" simulate --map "$small/ref32.mrc" --out small32 --image-prefix small32 --count 200 --snr 0.1 --micrographs 3 --seed 1
+check simulate-48 "$program" simulate --map "$small/ref48.mrc" --out small48 --image-prefix small48 --count 200 --snr 0.1 --micrographs 3 --seed 1
+mkdir -p theirs/Class3D/job001 theirs/Refine3D/job002
+usual=(--ctf --ctf_corrected_ref --zero_mask --flatten_solvent --norm --scale --particle_diameter 200 --oversampling 1
+    --healpix_order 1 --random_seed 1 --dont_check_norm --pool 3 --j 1)
+on_two() { mpirun -n 3 --allow-run-as-root --oversubscribe relion_refine_mpi "$@"; }
+their_classes() {
+    relion_refine --i small32/particles.star --ref small32/truth.mrc --o theirs/Class3D/job001/run --K 2 --iter 4 \
+        --tau2_fudge 4 --ini_high 60 --offset_range 3 --offset_step 1 "${usual[@]}" && wrote theirs/Class3D/job001/run_it004_optimiser.star
+}
+their_halves() {
+    on_two --i small48/particles.star --ref small48/truth.mrc --o theirs/Refine3D/job002/run --auto_refine --split_random_halves \
+        --auto_iter_max 4 --ini_high 40 --offset_range 4 --offset_step 2 --low_resol_join_halves 40 \
+        --auto_local_healpix_order 3 "${usual[@]}" &&
+        wrote theirs/Refine3D/job002/run_it004_optimiser.star
+}
+they_continue() {
+    local continue=$1 root=$2 program=$3
+    shift 3
+    $program --continue "$continue" --o "$root" "$@" --j 1 --pool 3 && wrote "$(dirname "$root")"
+}
+class=theirs/Class3D/job001/run_it004_optimiser.star
+auto=theirs/Refine3D/job002/run_it004_optimiser.star
+check relion-class their_classes
+check import-class "$program" import $class --out imported_class --iterations 8
+check imported-class-goes-on "$program" resume imported_class
+check relion-class-goes-on they_continue $class theirs/Class3D/ct relion_refine --iter 8
+check class-resolutions compare resolutions imported_class/run_it008_model.star theirs/Class3D/ct_it008_model.star
+check relion-auto their_halves
+check import-auto "$program" import $auto --out imported_auto --iterations 999
+check imported-auto-goes-on "$program" resume imported_auto
+check relion-auto-goes-on they_continue $auto theirs/Refine3D/ct on_two --auto_iter_max 999
+check auto-resolutions compare resolutions imported_auto/run_model.star theirs/Refine3D/ct_model.star
+
 # Everything we wrote.
 check python-reads-all compare read .
 [ $failed = 0 ] && echo "all passed; files in $folder" || echo "some failed; files in $folder" >&2

@@ -16,6 +16,7 @@ use relion_rs::cli::Export;
 use relion_rs::error::Error;
 use relion_rs::error::ExitCode;
 use relion_rs::error::Result;
+use relion_rs::import;
 use relion_rs::plan::InstructionSet;
 use relion_rs::plan::Plan;
 use relion_rs::plan::RunDir;
@@ -57,6 +58,13 @@ enum Verb {
     /// Look into the checkpoints of a run
     #[command(subcommand)]
     Checkpoint(CheckpointVerb),
+    /// Write the checkpoint of a RELION job's iteration into a folder that `relion-rs import` prepared
+    Import {
+        /// Folder that becomes the run folder, absolute
+        run_dir: PathBuf,
+        /// RELION's run_itNNN_optimiser.star, absolute
+        optimiser: PathBuf,
+    },
 }
 
 fn main() -> std::process::ExitCode {
@@ -87,6 +95,7 @@ fn act(arguments: Arguments) -> Result<ExitCode> {
     let resume = Resume { force: arguments.force, exact: arguments.exact };
     match (arguments.verb, arguments.run_dir) {
         (Some(Verb::Checkpoint(verb)), _) => look(verb, arguments.json),
+        (Some(Verb::Import { run_dir, optimiser }), _) => take_over(&RunDir::new(run_dir), &optimiser, arguments.json),
         (None, Some(root)) if !arguments.probe => work(&RunDir::new(root), resume),
         _ => probe(),
     }
@@ -166,6 +175,13 @@ fn look(verb: CheckpointVerb, json: bool) -> Result<ExitCode> {
 fn warn(text: &str, json: bool) {
     let line = if json { serde_json::json!({ "warning": text }).to_string() } else { format!("warning: {text}") };
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn take_over(run_dir: &RunDir, optimiser: &Path, json: bool) -> Result<ExitCode> {
+    let _lock = run_dir.lock()?;
+    let report = import::take_over(run_dir, optimiser)?;
+    print(&if json { to_json(&report)? } else { report.to_string() })?;
+    Ok(ExitCode::Done)
 }
 
 fn to_json(result: &impl serde::Serialize) -> Result<String> {

@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod engine;
 mod follow;
+mod import;
 mod job;
 mod man;
 mod maps;

@@ -17,6 +17,7 @@ use super::checkpoint;
 use super::compare;
 use super::completions;
 use super::config;
+use super::import;
 use super::man;
 use super::mask;
 use super::new;
@@ -53,6 +54,8 @@ pub enum Verb {
     Run(Box<run::Arguments>),
     /// Go on with a run from its latest checkpoint
     Resume(resume::Arguments),
+    /// Take over a job of RELION: a run folder that goes on after one of its iterations
+    Import(import::Arguments),
     /// Show how far a run is
     Status(status::Arguments),
     /// Look into the checkpoints of a run
@@ -117,6 +120,7 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Plan(arguments) => plan::run(*arguments, screen),
         Verb::Run(arguments) => run::run(*arguments, screen),
         Verb::Resume(arguments) => resume::run(&arguments, screen),
+        Verb::Import(arguments) => import::run(&arguments, screen),
         Verb::Status(arguments) => status::run(&arguments, screen),
         Verb::Checkpoint(verb) => checkpoint::run(&verb, screen),
         Verb::Mask(arguments) => mask::run(&arguments, screen),

@@ -72,7 +72,7 @@ impl Inputs {
         let reference_files = reference_files(plan)?;
         let references = reference_files
             .iter()
-            .map(|file| read_reference(file, plan, box_pixels, pixel))
+            .map(|(_, file)| read_reference(file, plan, box_pixels, pixel))
             .collect::<Result<Vec<_>>>()?;
         let (box_pixels, pixel) = (references[0].box_pixels, references[0].pixel_size_angstrom);
         let particles = InputFile::of_table("particles", &text(&plan.particles), &particles_file)?;
@@ -80,8 +80,8 @@ impl Inputs {
         for (name, file) in dataset.stacks.iter().zip(&dataset.stack_files) {
             inputs.push(InputFile::of_images("stack", name, file)?);
         }
-        for file in &reference_files {
-            inputs.push(InputFile::of_table("reference", &text(&plan.reference), file)?);
+        for (name, file) in &reference_files {
+            inputs.push(InputFile::of_table("reference", name, file)?);
         }
         let mask = match &plan.mask {
             None => None,
@@ -212,11 +212,11 @@ fn options(plan: &Plan, groups: usize) -> Options {
     }
 }
 
-/// A map, or the maps of a STAR table: one a class.
-fn reference_files(plan: &Plan) -> Result<Vec<std::path::PathBuf>> {
+/// A map, or the maps of a STAR table: one a class. Each as written, and as a file.
+fn reference_files(plan: &Plan) -> Result<Vec<(String, std::path::PathBuf)>> {
     let file = plan.file(&plan.reference);
     if file.extension().is_none_or(|e| !e.eq_ignore_ascii_case("star")) {
-        return Ok(vec![file]);
+        return Ok(vec![(text(&plan.reference), file)]);
     }
     let star = StarFile::read(&file)?;
     let Some(block) = star.blocks.iter().find(|b| b.has("rlnReferenceImage")) else {
@@ -239,7 +239,7 @@ fn reference_files(plan: &Plan) -> Result<Vec<std::path::PathBuf>> {
         .strs()
         .map(|name| {
             let here = beside.join(name);
-            if here.exists() { here } else { plan.file(Path::new(name)) }
+            (name.to_owned(), if here.exists() { here } else { plan.file(Path::new(name)) })
         })
         .collect())
 }

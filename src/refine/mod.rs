@@ -44,7 +44,7 @@ use crate::sampling;
 use files::Ending;
 use files::Files;
 use images::Images;
-use inputs::Inputs;
+pub use inputs::Inputs;
 use keeper::Keeper;
 pub use resume::Resume;
 use step::Done;

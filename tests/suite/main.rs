@@ -8,6 +8,7 @@ mod dataset;
 mod expectation;
 mod faults;
 mod imaging;
+mod import;
 mod maximisation;
 mod memory;
 mod mrc;

@@ -23,13 +23,25 @@ const ROOMS: &[&str] = &[
     "checkpoint",
     "outputs",
     "refine",
+    "import",
     "postprocess",
     "simulate",
     "report",
 ];
 /// What the launcher may use: files, and the programs beside the refinement.
-const LAUNCHER: &[&str] =
-    &["plan", "formats", "dataset", "model", "imaging", "fourier", "rotation", "postprocess", "simulate", "report"];
+const LAUNCHER: &[&str] = &[
+    "plan",
+    "formats",
+    "dataset",
+    "model",
+    "imaging",
+    "fourier",
+    "rotation",
+    "import",
+    "postprocess",
+    "simulate",
+    "report",
+];
 /// The one way from the launcher into the engine: counting memory before anything runs.
 const COUNTING: &str = "crate::refine::plan";
 const LONGEST_FILE: usize = 600;
