@@ -353,6 +353,8 @@ fn started(process: u32) -> Event {
         box_pixels: 64,
         pixel_size_angstrom: 3.54,
         resumed_from: None,
+        resumed_particles: 0,
+        repeated_particles: 0,
         last_iteration: 999,
     })
 }
