@@ -4,6 +4,7 @@ mod bad_input;
 mod checkpoint;
 mod cli;
 mod conformance;
+mod continuation;
 mod dataset;
 mod expectation;
 mod imaging;
