@@ -20,6 +20,7 @@ use relion_rs::plan::RunDir;
 use relion_rs::plan::progress::Event;
 use relion_rs::plan::progress::ProgressWriter;
 use relion_rs::plan::progress::unix_seconds;
+use relion_rs::refine::Resume;
 
 /// The engine of relion-rs. `relion-rs run` starts it; started by hand it works in an existing run folder.
 #[derive(Parser)]
@@ -30,6 +31,12 @@ struct Arguments {
     /// Run folder
     #[arg(required_unless_present = "probe")]
     run_dir: Option<PathBuf>,
+    /// Go on although inputs have changed
+    #[arg(long)]
+    force: bool,
+    /// Refuse to go on with another version, precision or instruction set
+    #[arg(long)]
+    exact: bool,
     /// Print what this machine offers, as JSON
     #[arg(long)]
     probe: bool,
@@ -74,20 +81,21 @@ fn act(arguments: Arguments) -> Result<ExitCode> {
     if arguments.die_with_parent {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|cause| Error::internal(format!("prctl: {cause}")))?;
     }
+    let resume = Resume { force: arguments.force, exact: arguments.exact };
     match (arguments.verb, arguments.run_dir) {
         (Some(Verb::Checkpoint(verb)), _) => look(verb, arguments.json),
-        (None, Some(root)) if !arguments.probe => work(&RunDir::new(root)),
+        (None, Some(root)) if !arguments.probe => work(&RunDir::new(root), resume),
         _ => probe(),
     }
 }
 
 /// Does the work of a run folder, and leaves a word about it in the log and in the progress file.
-fn work(run_dir: &RunDir) -> Result<ExitCode> {
+fn work(run_dir: &RunDir, resume: Resume) -> Result<ExitCode> {
     let plan = Plan::read(&run_dir.plan())?;
     run_dir.create()?;
     let _lock = run_dir.lock()?;
     log(run_dir, &format!("relion-rs-rank {} starts, process {}", env!("CARGO_PKG_VERSION"), std::process::id()))?;
-    let outcome = relion_rs::refine::run(run_dir, &plan);
+    let outcome = relion_rs::refine::run(run_dir, &plan, resume);
     match &outcome {
         Ok(code) => log(run_dir, &format!("ends with code {} ({code:?})", *code as u8))?,
         Err(error) => {

@@ -25,6 +25,7 @@ mod origin;
 mod part;
 mod parts;
 mod stored;
+mod sweep;
 mod verify;
 
 pub use file::{Checkpoint, load, recorded_digest, save};
@@ -33,4 +34,5 @@ pub use format::Format;
 pub use origin::{Identity, InputFile, Origin};
 pub use part::Part;
 pub use parts::{Parts, remove_parts};
+pub use sweep::sweep;
 pub use verify::{Verdict, verify};

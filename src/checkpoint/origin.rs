@@ -62,6 +62,12 @@ impl InputFile {
         Self::take(role, as_written, file, MRC_HEADER_BYTES)
     }
 
+    /// Fingerprint of something that is not a file.
+    pub fn of_bytes(role: &str, content: &[u8]) -> Self {
+        let digest = blake3::hash(content).to_hex().to_string();
+        Self { role: role.to_owned(), path: String::new(), bytes: content.len() as u64, digest }
+    }
+
     fn take(role: &str, as_written: &str, path: &Path, limit: u64) -> Result<Self> {
         let read = || -> io::Result<Self> {
             let file = File::open(path)?;

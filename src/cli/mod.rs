@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+mod branch;
 mod check;
 mod checkpoint;
 mod compare;

@@ -34,7 +34,7 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
     fits(&plan, screen)?;
     let run_dir = RunDir::new(plan.file(&plan.out));
     prepare(&run_dir, &plan, &job.layers)?;
-    start::engine(&run_dir, &plan, screen)
+    start::engine(&run_dir, &plan, &[], screen)
 }
 
 /// Refuses a cap on memory that the job cannot keep to its end, before it starts: a refinement ends with an iteration

@@ -36,12 +36,12 @@ const STOPPING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR2]
 /// How often progress and signals are looked at.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs the engine in a prepared run folder to its end.
+/// Runs the engine in a prepared run folder to its end, with flags of its own.
 ///
 /// # Errors
 /// `Unavailable` when the engine's program is missing; `Internal` when it dies of a signal. Its own errors
 /// are told by itself, on standard error; here only their code comes back.
-pub fn engine(run_dir: &RunDir, plan: &Plan, screen: &Screen) -> Result<ExitCode> {
+pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) -> Result<ExitCode> {
     let program = engine::program()?;
     let root = std::path::absolute(run_dir.root()).map_err(|cause| Error::reading(run_dir.root(), &cause))?;
     if !plan.working_directory.is_dir() {
@@ -64,7 +64,7 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, screen: &Screen) -> Result<ExitCode
 
     let mut follower = Follower::from_end(&run_dir.progress());
     let mut command = Command::new(&program);
-    command.arg(&root).arg("--die-with-parent").current_dir(&plan.working_directory);
+    command.arg(&root).args(flags).arg("--die-with-parent").current_dir(&plan.working_directory);
     if screen.is_json() {
         command.arg("--json");
     }

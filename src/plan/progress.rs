@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Seek;
 use std::io::SeekFrom;
@@ -217,6 +218,8 @@ fn nans_of_nulls<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Res
 pub struct ProgressWriter {
     path: PathBuf,
     file: File,
+    /// The end of the file may be half a line.
+    is_torn: bool,
 }
 
 impl ProgressWriter {
@@ -232,17 +235,32 @@ impl ProgressWriter {
                 file.write_all(b"\n").map_err(failed)?;
             }
         }
-        Ok(Self { path: path.to_path_buf(), file })
+        Ok(Self { path: path.to_path_buf(), file, is_torn: false })
     }
 
-    /// Writes one event with the present time, as one line in one call.
+    /// Writes one event with the present time, as one line in one call. A full disk loses the event and nothing else:
+    /// computing goes on, and somebody may make room before the next result is to be written. Warnings go to standard
+    /// error then.
     pub fn write(&mut self, event: Event) -> Result<()> {
         let record = Record { unix_seconds: unix_seconds(), event };
-        let mut line =
+        let text =
             serde_json::to_string(&record).map_err(|cause| Error::internal(format!("progress event: {cause}")))?;
-        line.push('\n');
-        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.flush());
-        written.map_err(|cause| Error::writing(&self.path, &cause))
+        let line = format!("{}{text}\n", if self.is_torn { "\n" } else { "" });
+        match self.file.write_all(line.as_bytes()).and_then(|()| self.file.flush()) {
+            Ok(()) => {
+                self.is_torn = false;
+                Ok(())
+            }
+            Err(cause) if matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                self.is_torn = true;
+                if let Event::Warning { text } = &record.event {
+                    // With standard error closed there is nobody left to tell.
+                    let _ = writeln!(std::io::stderr(), "warning: {text}");
+                }
+                Ok(())
+            }
+            Err(cause) => Err(Error::writing(&self.path, &cause)),
+        }
     }
 }
 

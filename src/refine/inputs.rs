@@ -35,6 +35,9 @@ const SAME_MASK_PIXEL: f64 = 1e-3;
 /// Pixel sizes that differ by less, in Angstrom, are the same.
 const SAME_PIXEL_ANGSTROM: f64 = 0.001;
 
+/// Role of the fingerprint of the particles' names: a state has a row for each of them.
+pub const ORDER: &str = "the particles' names";
+
 /// The inputs of a job, read and checked.
 pub struct Inputs {
     pub dataset: Dataset,
@@ -72,7 +75,8 @@ impl Inputs {
             .map(|file| read_reference(file, plan, box_pixels, pixel))
             .collect::<Result<Vec<_>>>()?;
         let (box_pixels, pixel) = (references[0].box_pixels, references[0].pixel_size_angstrom);
-        let mut inputs = vec![InputFile::of_table("particles", &text(&plan.particles), &particles_file)?];
+        let particles = InputFile::of_table("particles", &text(&plan.particles), &particles_file)?;
+        let mut inputs = vec![particles, InputFile::of_bytes(ORDER, &order(&dataset))];
         for (name, file) in dataset.stacks.iter().zip(&dataset.stack_files) {
             inputs.push(InputFile::of_images("stack", name, file)?);
         }
@@ -151,6 +155,16 @@ impl Inputs {
     pub fn pixel_size_angstrom(&self) -> f64 {
         self.references[0].pixel_size_angstrom
     }
+}
+
+/// The particles by name, in canonical order.
+fn order(dataset: &Dataset) -> Vec<u8> {
+    let names = dataset.stacks.iter().flat_map(|name| [name.as_bytes(), b"\n"].concat());
+    let images = dataset.particles.iter().flat_map(|particle| {
+        let [stack, index] = [particle.image.stack, particle.image.index].map(u32::to_le_bytes);
+        stack.into_iter().chain(index)
+    });
+    names.chain(images).collect()
 }
 
 /// The detectors' tables, one an optics group; none if no group names one.

@@ -12,6 +12,7 @@ mod keeper;
 mod maximise;
 mod memory;
 pub mod plan;
+mod resume;
 mod saver;
 mod spread;
 mod start;
@@ -44,6 +45,7 @@ use files::Files;
 use images::Images;
 use inputs::Inputs;
 use keeper::Keeper;
+pub use resume::Resume;
 use step::Done;
 use step::Engine;
 use stop::Stop;
@@ -62,14 +64,14 @@ struct Job<'a> {
 ///
 /// # Errors
 /// Whatever is wrong with the inputs, the plan or the file system; finished iterations stay on disk.
-pub fn run(run_dir: &RunDir, plan: &Plan) -> Result<ExitCode> {
+pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume) -> Result<ExitCode> {
     let stop = Stop::watch(run_dir, plan)?;
     let mut files = Files::open(run_dir, plan)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(plan.thread_count())
         .build()
         .map_err(|cause| Error::internal(format!("threads: {cause}")))?;
-    let code = pool.install(|| refine(run_dir, plan, &mut files, &stop))?;
+    let code = pool.install(|| refine(run_dir, plan, resume, &mut files, &stop))?;
     if code == ExitCode::Checkpointed {
         // The next start is to go on.
         run_dir.take_abort_request()?;
@@ -77,7 +79,8 @@ pub fn run(run_dir: &RunDir, plan: &Plan) -> Result<ExitCode> {
     Ok(code)
 }
 
-fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files, stop: &Arc<Stop>) -> Result<ExitCode> {
+fn refine(run_dir: &RunDir, plan: &Plan, resume: Resume, files: &mut Files, stop: &Arc<Stop>) -> Result<ExitCode> {
+    checkpoint::sweep(run_dir.root())?;
     let inputs = Inputs::load(plan)?;
     for sentence in inputs.not_applied(plan) {
         files.warn(&sentence)?;
@@ -85,7 +88,7 @@ fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files, stop: &Arc<Stop>) ->
     let images = Images::new(&inputs.dataset, &inputs.headers);
     let job = Job { plan, inputs: &inputs, images: &images };
     let mut keeper = Keeper::new(run_dir, plan, &inputs.origin, Arc::clone(stop))?;
-    let (mut state, usual_spread) = begin(run_dir, &job, files, &mut keeper)?;
+    let (mut state, usual_spread) = begin(run_dir, &job, resume, files, &mut keeper)?;
     let mut engine = Engine::new(plan, &inputs, usual_spread);
     let mut ending = Ending::after(&state);
     while !is_finished(plan, &state) {
@@ -113,13 +116,22 @@ fn refine(run_dir: &RunDir, plan: &Plan, files: &mut Files, stop: &Arc<Stop>) ->
 }
 
 /// The state from which the run goes on or begins, and the usual spread of the pixels while not all images were seen.
-fn begin(run_dir: &RunDir, job: &Job<'_>, files: &mut Files, keeper: &mut Keeper<'_>) -> Result<(State, Vec<f64>)> {
+fn begin(
+    run_dir: &RunDir,
+    job: &Job<'_>,
+    resume: Resume,
+    files: &mut Files,
+    keeper: &mut Keeper<'_>,
+) -> Result<(State, Vec<f64>)> {
     let (plan, inputs) = (job.plan, job.inputs);
     if let Some(loaded) = checkpoint::load_latest(run_dir.root())? {
         for warning in &loaded.warnings {
             files.warn(warning)?;
         }
-        resumable(&loaded.checkpoint.origin, &inputs.origin, files)?;
+        let place = loaded.path.display().to_string();
+        for warning in resume::check(&place, &loaded.checkpoint, plan, inputs, resume)? {
+            files.warn(&warning)?;
+        }
         let state = loaded.checkpoint.state;
         let done = keeper.goes_on_from(state.iteration, &checkpoint::recorded_digest(&loaded.path)?)?;
         files.started(inputs, Some((state.iteration, done)))?;
@@ -138,22 +150,6 @@ fn begin(run_dir: &RunDir, job: &Job<'_>, files: &mut Files, keeper: &mut Keeper
     files.iteration(inputs, &start.state, &orientations, 0)?;
     keeper.save(&start.state)?;
     Ok((start.state, start.usual_spread))
-}
-
-/// Refuses changed inputs; tells about another numerical identity.
-fn resumable(old: &checkpoint::Origin, new: &checkpoint::Origin, files: &mut Files) -> Result<()> {
-    let changed = old.changed_inputs(&new.inputs);
-    if !changed.is_empty() {
-        return Err(Error::bad_data(
-            "checkpoint",
-            format!("the inputs are not those the run began with:\n  {}", changed.join("\n  ")),
-            "Restore the inputs, or start a new run folder.",
-        ));
-    }
-    for difference in old.identity.differences(&new.identity) {
-        files.warn(&format!("{difference}: results may differ in the last bits"))?;
-    }
-    Ok(())
 }
 
 fn is_finished(plan: &Plan, state: &State) -> bool {

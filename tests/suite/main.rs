@@ -7,6 +7,7 @@ mod conformance;
 mod continuation;
 mod dataset;
 mod expectation;
+mod faults;
 mod imaging;
 mod maximisation;
 mod memory;
