@@ -519,7 +519,7 @@ fn every_cause_stops_within_an_iteration() {
     ] {
         let place = scene.place();
         let mut environment = vec![];
-        let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 2;
+        let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 4;
         if cause.starts_with("the end") {
             environment.push(("SLURM_JOB_END_TIME", end.to_string()));
         }
