@@ -85,10 +85,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(job: &str) -> Self {
+    fn new(job: &str, particles: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::copy(golden("inputs/ref32.mrc"), folder.path().join("ref.mrc")).unwrap();
-        let words = format!("simulate --map ref.mrc --count {PARTICLES} --snr 0.1 --out set");
+        let words = format!("simulate --map ref.mrc --count {particles} --snr 0.1 --out set");
         let made = command(folder.path(), &words, &[]).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         Self { folder, job: format!("{job} {COMMON}"), runs: 0 }
@@ -391,7 +391,7 @@ fn interrupt(place: &Place, running: &mut Running, how: How, delay: Duration, ra
 /// Runs that are interrupted until they end, until so many interruptions were made.
 fn interrupted_runs_equal_whole_ones(name: &str, job: &str, each: usize) -> Tally {
     let mut random = Random::seeded(name);
-    let mut scene = Scene::new(job);
+    let mut scene = Scene::new(job, PARTICLES);
     let whole = Whole::of(&mut scene);
     let mut tally = Tally { kills_wanted: each, stops_wanted: each, ..Tally::default() };
     let begin = Instant::now();
@@ -497,35 +497,37 @@ fn class3d_goes_on_exactly_a_hundred_times() {
     assert!(tally.inside >= 10, "{tally:?}");
 }
 
-/// A signal, a file and the clock stop within an iteration; another number of threads goes on with the part.
+/// Signals, a file and the clock stop a run within its only iteration, one after the other; each time another number of
+/// threads or blocks goes on with the part.
 #[test]
 fn every_cause_stops_within_an_iteration() {
-    let mut scene = Scene::new(SLOW);
+    const FEW: usize = 120;
+    let mut scene = Scene::new(SLOW, FEW);
     let place = scene.place();
     let mut running = place.start(1);
     assert_eq!(running.code(), 0, "{}", running.told());
-    let records = place.records();
-    let whole =
-        Whole { files: place.files(), arenas: vec![], warnings: warnings(&records), longest: running.begin.elapsed() };
-    let is_within = |records: &[Record]| {
-        let within = |r: &Record| matches!(r.event, Event::Part { iteration: 1, particles_done: 1.., .. });
-        records.iter().any(within)
+    let warnings = warnings(&place.records());
+    let whole = Whole { files: place.files(), arenas: vec![], warnings, longest: running.begin.elapsed() };
+
+    let place = scene.place();
+    let (mut done, mut seen) = (0, 0);
+    let is_resumed = |records: &[Record], done: usize| {
+        let started = start_of(records).expect("it starts");
+        assert_eq!((started.resumed_particles, started.repeated_particles), (done, 0));
     };
-    for (first, then, cause) in [
-        (1, 0, "SIGUSR2"),
-        (0, 2, "SIGINT"),
-        (0, 1, "RELION_JOB_ABORT_NOW"),
-        (1, 2, "the end of the time that was given"),
-    ] {
-        let place = scene.place();
+    for (variant, cause) in
+        [(1, "SIGUSR2"), (0, "SIGINT"), (0, "RELION_JOB_ABORT_NOW"), (0, "the end of the time that was given")]
+    {
         let mut environment = vec![];
         let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 4;
         if cause.starts_with("the end") {
             environment.push(("SLURM_JOB_END_TIME", end.to_string()));
         }
-        let words = format!("run {} {}", place.job, VARIANTS[first]);
+        let words = format!("run {} {}", place.job, VARIANTS[variant]);
         let mut running = place.start_with(&words, &environment);
-        place.wait_for("a part", is_within);
+        // One more part than before.
+        let is_within = |r: &Record| matches!(r.event, Event::Part { particles_done, .. } if particles_done > done);
+        place.wait_for("a part", |records| records[seen..].iter().any(is_within));
         match cause {
             "SIGUSR2" => running.send(Signal::SIGUSR2),
             "SIGINT" => running.send(Signal::SIGINT),
@@ -538,23 +540,23 @@ fn every_cause_stops_within_an_iteration() {
             assert!(now <= Duration::from_secs(end), "it stops before the end of the batch job: {now:?} {end}");
         }
         assert!(!place.run_dir().abort_request().exists());
-        let records = place.records();
-        let (told, iteration, done) = stop_of(&records).expect("it tells that it stops");
-        assert!(told == cause && iteration == 1 && (1..PARTICLES).contains(&done), "{told} {iteration} {done}");
-
-        let mut running = place.start(then);
-        assert_eq!(running.code(), 0, "{cause}: {}", running.told());
-        let later = &place.records()[records.len()..];
-        let started = start_of(later).expect("it starts");
-        assert_eq!((started.resumed_particles, started.repeated_particles), (done, 0), "{cause}");
-        place.assert_equals(&whole, cause);
+        let all = place.records();
+        let records = &all[seen..];
+        is_resumed(records, done);
+        let (told, iteration, stopped) = stop_of(records).expect("it tells that it stops");
+        assert!(told == cause && iteration == 1 && (done + 1..=FEW).contains(&stopped), "{told} {iteration} {stopped}");
+        (done, seen) = (stopped, all.len());
     }
+    let mut running = place.start(2);
+    assert_eq!(running.code(), 0, "{}", running.told());
+    is_resumed(&place.records()[seen..], done);
+    place.assert_equals(&whole, "stopped four times");
 }
 
 /// The second Ctrl-C ends the engine where it is: here it waits for an input that does not come.
 #[test]
 fn a_second_interrupt_ends_at_once_and_the_run_goes_on() {
-    let mut scene = Scene::new(&REFINE3D.replace("--iterations 5", "--iterations 2"));
+    let mut scene = Scene::new(&REFINE3D.replace("--iterations 5", "--iterations 2"), PARTICLES);
     let whole = Whole::of(&mut scene);
     let place = scene.place();
     let mut running = place.start(1);

@@ -6,6 +6,7 @@ mod cli;
 mod conformance;
 mod continuation;
 mod dataset;
+mod drill;
 mod expectation;
 mod faults;
 mod imaging;

@@ -45,6 +45,8 @@ use outputs::Digests;
 const PREFIX: &str = "relion-rs-drill-";
 /// An instant that turns out to lie after the end is taken earlier so often.
 const ATTEMPTS: u32 = 4;
+/// Least time of a start, of an uninterrupted run's, when --walltime does not say it.
+const WALLTIME_SHARE: f64 = 0.3;
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
 #[derive(clap::Args, Debug)]
@@ -149,8 +151,13 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
             screen.message(text)
         }
     };
-    let job = job::of(arguments, &folder.join("run"), &folder.join("data"))?;
-    let resolved = job.resolve()?;
+    let job = job::of(arguments, &folder.join("run"), &folder.join("data"));
+    let resolved = job.and_then(|job| job.resolve().map(|resolved| (job, resolved)));
+    if resolved.is_err() && arguments.job.flags.out.is_none() {
+        // Nothing has run yet: the error is all there is to see.
+        let _ = fs::remove_dir_all(&folder);
+    }
+    let (job, resolved) = resolved?;
     for warning in &resolved.warnings {
         screen.warning(warning);
     }
@@ -294,7 +301,7 @@ impl Drill<'_> {
     fn attempt(&self, case: &Case, name: &str, after: Duration) -> Result<(Met, Vec<Start>)> {
         let mut plan = self.plan.clone();
         if let Interruption::Walltime(time) = case.what {
-            let time = time.unwrap_or(after / 2);
+            let time = time.unwrap_or_else(|| after.max(self.time.mul_f64(WALLTIME_SHARE)));
             plan.max_hours = Some(time.as_secs_f64() / SECONDS_PER_HOUR);
         }
         let disk = self.disk.filter(|_| case.what == Interruption::FullDisk);
