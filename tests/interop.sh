@@ -38,7 +38,7 @@ compare() { "$PYTHON" "$here/interop.py" "$@"; }
 job=(--reference particles/truth.mrc --symmetry D2 --diameter 200 --ini-high 40 --healpix-order 1 --seed 1)
 
 check simulate "$program" simulate --map "$map" --out particles --image-prefix particles --count 300 --snr 0.05 --seed 1
-check refine3d "$program" run refine3d --particles particles/particles.star --out refine --local-search-order 3 "${job[@]}"
+check refine3d "$program" run refine3d --particles particles/particles.star --out refine --local-search-order 3 --keep-every 3 "${job[@]}"
 check class3d "$program" run class3d --particles particles/particles.star --out class --classes 2 --iterations 2 "${job[@]}"
 check mask "$program" mask refine/run_class001.mrc --out mask.mrc
 
@@ -60,6 +60,18 @@ halves() {
         --o theirs/auto --auto_iter_max 4 --j 1 && wrote theirs/auto_it004_optimiser.star
 }
 check relion-continues-class classes
+# The same from checkpoints, without the run's own files.
+exported_classes() { relion_refine --continue exported/class/run_it002_optimiser.star --o theirs/exported --iter 3 --j 1 && wrote theirs/exported_it003_optimiser.star; }
+exported_halves() {
+    mpirun -n 3 --allow-run-as-root --oversubscribe relion_refine_mpi --continue exported/refine/run_it003_optimiser.star \
+        --o theirs/exported_auto --auto_iter_max 4 --j 1 && wrote theirs/exported_auto_it004_optimiser.star
+}
+check export-class "$program" checkpoint export class --iteration 2 --out exported/class
+check export-refine "$program" checkpoint export refine --iteration 3 --out exported/refine
+check relion-continues-export exported_classes
+check relion-continues-halves exported_halves
+check export-agrees compare maps theirs/class_it003_class00{1,2}.mrc theirs/exported_it003_class00{1,2}.mrc
+check verify-refine "$program" checkpoint verify refine
 check class3d-continues "$program" run class3d --particles particles/particles.star --out class --classes 2 --iterations 3 "${job[@]}"
 check classes-agree compare maps class/run_it003_class00{1,2}.mrc theirs/class_it003_class00{1,2}.mrc
 check relion-continues-auto halves

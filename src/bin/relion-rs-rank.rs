@@ -1,6 +1,7 @@
 //! One rank of the engine, `relion-rs-rank RUN_DIR`, and the verbs that need HDF5.
 
 use std::fs::OpenOptions;
+use std::io::IsTerminal;
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal;
 use relion_rs::checkpoint;
 use relion_rs::cli::CheckpointVerb;
+use relion_rs::cli::Export;
 use relion_rs::error::Error;
 use relion_rs::error::ExitCode;
 use relion_rs::error::Result;
@@ -21,6 +23,7 @@ use relion_rs::plan::progress::Event;
 use relion_rs::plan::progress::ProgressWriter;
 use relion_rs::plan::progress::unix_seconds;
 use relion_rs::refine::Resume;
+use relion_rs::refine::export::export;
 
 /// The engine of relion-rs. `relion-rs run` starts it; started by hand it works in an existing run folder.
 #[derive(Parser)]
@@ -31,7 +34,7 @@ struct Arguments {
     /// Run folder
     #[arg(required_unless_present = "probe")]
     run_dir: Option<PathBuf>,
-    /// Go on although inputs have changed
+    /// Go on although inputs have changed, and from before what a newer program did
     #[arg(long)]
     force: bool,
     /// Refuse to go on with another version, precision or instruction set
@@ -130,17 +133,39 @@ fn probe() -> Result<ExitCode> {
 
 fn look(verb: CheckpointVerb, json: bool) -> Result<ExitCode> {
     match verb {
-        CheckpointVerb::Verify(arguments) => {
-            let verdicts = checkpoint::verify(&arguments.path)?;
-            let whole = verdicts.iter().all(checkpoint::Verdict::is_whole);
+        CheckpointVerb::Show(place) => {
+            let overview = checkpoint::show(&place.path)?;
+            overview.warnings.iter().for_each(|warning| warn(warning, json));
+            let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            print(&if json { to_json(&overview)? } else { overview.text(colour) })?;
+        }
+        CheckpointVerb::Verify(place) => {
+            let verdicts = checkpoint::verify(&place.path)?;
             if json {
                 print(&to_json(&verdicts)?)?;
             } else {
                 verdicts.iter().try_for_each(|verdict| print(&verdict.to_string()))?;
             }
-            Ok(if whole { ExitCode::Done } else { ExitCode::BadData })
+            if !verdicts.iter().all(checkpoint::Verdict::is_whole) {
+                return Ok(ExitCode::BadData);
+            }
+        }
+        CheckpointVerb::Export(Export { run_dir, iteration, out, force }) => {
+            let exported = export(&RunDir::new(run_dir), iteration, &out, force)?;
+            exported.warnings.iter().for_each(|warning| warn(warning, json));
+            let text =
+                format!("{} files; RELION continues from {}", exported.files.len(), exported.optimiser.display());
+            let value = serde_json::json!({ "optimiser": exported.optimiser, "files": exported.files });
+            print(&if json { value.to_string() } else { text })?;
         }
     }
+    Ok(ExitCode::Done)
+}
+
+/// On standard error. When even that is closed there is nobody to tell.
+fn warn(text: &str, json: bool) {
+    let line = if json { serde_json::json!({ "warning": text }).to_string() } else { format!("warning: {text}") };
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn to_json(result: &impl serde::Serialize) -> Result<String> {

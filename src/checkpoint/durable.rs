@@ -2,11 +2,13 @@
 //! digest is taken, and renamed. (Other files do so by `formats::atomic`; these are opened by libhdf5, under a
 //! temporary name that stays the same so that what a killed process left is overwritten.)
 //!
-//!     let mut draft = Draft::new(path);
-//!     draft.reserve(bytes)?;          // refuses what will not fit, with both numbers
-//!     ... write draft.temporary() ...
-//!     let digest = draft.seal()?;     // on disk, and what is on disk
-//!     commit([Draft::filled(sidecar, digest.as_bytes())?, draft])?;
+//! ```text
+//! let mut draft = Draft::new(path);
+//! draft.reserve(bytes)?;          // refuses what will not fit, with both numbers
+//! ... write draft.temporary() ...
+//! let digest = draft.seal()?;     // on disk, and what is on disk
+//! commit([Draft::filled(sidecar, digest.as_bytes())?, draft])?;
+//! ```
 
 use std::ffi::OsString;
 use std::fs;
@@ -116,9 +118,16 @@ impl Draft {
             let file = OpenOptions::new().write(true).open(&self.temporary)?;
             file.set_len(file.metadata()?.len())?;
             std::thread::scope(|threads| {
-                let syncing = threads.spawn(|| file.sync_all());
+                let syncing = std::thread::Builder::new().name("sync".to_owned());
+                let syncing = syncing.spawn_scoped(threads, || file.sync_all());
                 let digest = digest_of(&self.temporary);
-                let synced = syncing.join().unwrap_or_else(|_| Err(io::Error::other("the syncing thread panicked")));
+                let synced = match syncing {
+                    Ok(thread) => {
+                        thread.join().unwrap_or_else(|_| Err(io::Error::other("the syncing thread panicked")))
+                    }
+                    // No thread to be had: one after the other.
+                    Err(_) => file.sync_all(),
+                };
                 synced.and(digest)
             })
         };
@@ -224,7 +233,6 @@ mod tests {
         let mut draft = Draft::new(&path);
         draft.reserve(8 << 20).unwrap();
         assert_eq!(fs::metadata(draft.temporary()).unwrap().len(), 0);
-        fs::OpenOptions::new().write(true).open(draft.temporary()).unwrap();
         fs::write(draft.temporary(), b"short").unwrap();
         draft.reserve(8 << 20).unwrap();
         draft.seal().unwrap();

@@ -15,6 +15,7 @@ use crate::model::ClassModel;
 use crate::model::HalfModel;
 use crate::model::State;
 
+use super::durable::Digest;
 use super::durable::Draft;
 use super::durable::commit;
 use super::durable::digest_of;
@@ -26,6 +27,8 @@ use super::stored::Stored;
 const FORMAT: &str = "format";
 const ORIGIN: &str = "origin";
 const STATE: &str = "state";
+/// Of a BLAKE3 digest in hexadecimal.
+const DIGEST_DIGITS: usize = 64;
 
 /// Room for the library's own structures beside the numbers: at least this, and 1 part in 64.
 const OVERHEAD_BYTES: u64 = 1 << 20;
@@ -119,7 +122,10 @@ fn verify_digest(path: &Path) -> std::result::Result<(), Fault> {
     const FIX: &str = "Continue from an older file of the same folder; relion-rs resume does so by itself.";
     let place = || path.display().to_string();
     let recorded = match fs::read(digest_path(path)) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+        Ok(bytes) => digest_in(&bytes).ok_or_else(|| {
+            let problem = format!("its digest {} is damaged: it is no BLAKE3 digest", digest_path(path).display());
+            Fault::Damaged(Error::bad_data(place(), problem, FIX))
+        })?,
         Err(e) if e.kind() == io::ErrorKind::NotFound && path.exists() => {
             let problem = format!("its digest {} is missing", digest_path(path).display());
             return Err(Fault::Damaged(Error::bad_data(place(), problem, FIX)));
@@ -132,6 +138,13 @@ fn verify_digest(path: &Path) -> std::result::Result<(), Fault> {
     }
     let problem = format!("the file is damaged: its BLAKE3 digest is {found}, recorded is `{recorded}`");
     Err(Fault::Damaged(Error::bad_data(place(), problem, FIX)))
+}
+
+/// The digest that a sidecar's bytes are, and nothing else.
+fn digest_in(bytes: &[u8]) -> Option<Digest> {
+    let digits = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let is_digest = digits.len() == DIGEST_DIGITS && digits.iter().all(|d| matches!(d, b'0'..=b'9' | b'a'..=b'f'));
+    is_digest.then(|| String::from_utf8_lossy(digits).into_owned())
 }
 
 pub(super) fn open(path: &Path) -> Result<hdf5::File> {
@@ -190,8 +203,12 @@ fn consistent(state: &State) -> Result<()> {
 /// Puts the file's name before the place inside it, and adds a fix by cause.
 pub(super) fn in_file(path: &Path, mut error: Error) -> Error {
     // The library reports the system's cause as text only.
-    if error.problem.contains("errno = 28") || error.problem.contains("No space left") {
+    let is_told = |texts: [&str; 2]| texts.iter().any(|text| error.problem.contains(text));
+    if is_told(["errno = 28,", "No space left"]) {
         return Error::writing(path, &io::Error::from(io::ErrorKind::StorageFull));
+    }
+    if is_told(["errno = 122,", "quota exceeded"]) {
+        return Error::writing(path, &io::Error::from(io::ErrorKind::QuotaExceeded));
     }
     let file = path.display().to_string();
     if error.place != file {

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use crate::error::Error;
 use crate::error::Result;
 
@@ -14,7 +16,7 @@ use super::file::digest_path;
 use super::file::examine;
 
 /// Which files of finished iterations stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Retention {
     /// The newest so many; at least one stays in any case.
     pub keep_last: u32,
@@ -90,14 +92,28 @@ pub(super) fn wrong_name(named: Option<u32>, held: u32) -> Option<String> {
 /// All files are damaged (starting again from nothing would hide that), or the newest whole one was written by a
 /// newer program.
 pub fn load_latest(run_folder: &Path) -> Result<Option<Loaded>> {
+    latest_in(&folder_of(run_folder), false)
+}
+
+/// As [`load_latest`], but files of a newer program are passed over with a warning, too: what it did is done anew.
+///
+/// # Errors
+/// No file can be used.
+pub fn load_latest_of_ours(run_folder: &Path) -> Result<Option<Loaded>> {
+    latest_in(&folder_of(run_folder), true)
+}
+
+/// As these two, of the folder that holds the files.
+pub(super) fn latest_in(folder: &Path, passes_newer: bool) -> Result<Option<Loaded>> {
     let mut warnings = Vec::new();
-    for (iteration, path) in list(run_folder)?.into_iter().rev() {
+    for (iteration, path) in list_in(folder)?.into_iter().rev() {
         match examine(&path) {
             Ok(checkpoint) => match wrong_name(Some(iteration), checkpoint.state.iteration) {
                 None => return Ok(Some(Loaded { checkpoint, path, warnings })),
                 Some(problem) => warnings.push(format!("{}: {problem}", path.display())),
             },
             Err(Fault::Damaged(error)) => warnings.push(format!("{}: {}", error.place, error.problem)),
+            Err(Fault::Refused(error)) if passes_newer => warnings.push(format!("{}: {}", error.place, error.problem)),
             Err(Fault::Refused(error)) => return Err(error),
         }
     }
@@ -105,23 +121,27 @@ pub fn load_latest(run_folder: &Path) -> Result<Option<Loaded>> {
         return Ok(None);
     }
     Err(Error::bad_data(
-        folder_of(run_folder).display().to_string(),
+        folder.display().to_string(),
         format!("no checkpoint can be used:\n  {}", warnings.join("\n  ")),
         "Restore one of the files from a backup, or remove the folder to start again from the first iteration.",
     ))
 }
 
-/// Removes the files of finished iterations that `retention` does not keep.
+/// Removes the files of finished iterations that `retention` does not keep, after that of `iteration` was saved. Files
+/// of later iterations can only be such as could not be used when this run went on (damaged, misnamed): they do not
+/// count as kept, and they stay.
 ///
 /// # Errors
 /// A file cannot be removed.
-pub fn prune(run_folder: &Path, retention: &Retention) -> Result<()> {
-    let files = list(run_folder)?;
+pub fn prune(run_folder: &Path, iteration: u32, retention: &Retention) -> Result<()> {
+    let mut files = list(run_folder)?;
+    files.retain(|(listed, _)| *listed <= iteration);
     let last = files.len().saturating_sub(retention.keep_last.max(1) as usize);
     for (iteration, path) in &files[..last] {
         if retention.keep_every.is_some_and(|every| every > 0 && iteration % every == 0) {
             continue;
         }
+        // The file first: it is never there without its digest.
         for gone in [path.clone(), digest_path(path)] {
             match fs::remove_file(&gone) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::writing(&gone, &e)),

@@ -22,6 +22,11 @@ impl Format {
         }
     }
 
+    /// The place in the order of the versions, from 1: the number in the name.
+    pub fn number(self) -> usize {
+        1 + Self::ALL.iter().take_while(|format| **format != self).count()
+    }
+
     /// The version with this name.
     ///
     /// # Errors
@@ -41,7 +46,8 @@ impl Format {
                     "the checkpoint has format `{name}`, newer than `{}`, the newest this program knows",
                     Self::CURRENT.name()
                 ),
-                "Continue the run with the version of relion-rs that wrote it, or with a newer one.",
+                "Continue the run with the version of relion-rs that wrote it, or with a newer one; `relion-rs resume \
+                 --force` goes on from the checkpoint before it.",
             ),
             _ => Error::bad_data(
                 place,
@@ -60,6 +66,7 @@ mod tests {
     fn names_are_parsed_and_newer_is_told_from_foreign() {
         for format in Format::ALL {
             assert_eq!(Format::parse(format.name(), "f").unwrap(), format);
+            assert!(format.name().starts_with(&format!("relion-rs-checkpoint-{}-", format.number())));
         }
         let newer = Format::parse("relion-rs-checkpoint-2-half-an-iteration", "iter-003.h5").unwrap_err().to_string();
         assert!(newer.contains("newer") && newer.contains("iter-003.h5"), "{newer}");

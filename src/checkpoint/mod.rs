@@ -14,8 +14,10 @@
 //!
 //! Layout of the room: `fields` (the list) on `stored` (a value under a name) ; `format` (versions), `origin`
 //! (identity and fingerprints); `file` (one file), `folder` (all of them), `part` and `parts` (within an iteration),
-//! `durable` (room, temporary, sync, digest, rename), `verify` (which files are whole).
+//! `durable` (room, temporary, sync, digest, rename), `verify` (which files are whole), `contents` and `show` (what is
+//! inside), `sweep` (what killed processes left).
 
+mod contents;
 mod durable;
 mod fields;
 mod file;
@@ -24,15 +26,18 @@ mod format;
 mod origin;
 mod part;
 mod parts;
+mod show;
 mod stored;
 mod sweep;
 mod verify;
 
+pub use contents::{Contents, Field, Kind};
 pub use file::{Checkpoint, load, recorded_digest, save};
-pub use folder::{Loaded, Retention, list, load_latest, prune};
+pub use folder::{Loaded, Retention, list, load_latest, load_latest_of_ours, prune};
 pub use format::Format;
 pub use origin::{Identity, InputFile, Origin};
 pub use part::Part;
 pub use parts::{Parts, remove_parts};
+pub use show::{Beside, Overview, Role, show};
 pub use sweep::sweep;
 pub use verify::{Verdict, verify};

@@ -5,6 +5,8 @@ use std::io;
 use std::io::Read;
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::error::Error;
 use crate::error::Result;
 
@@ -13,7 +15,7 @@ const MRC_HEADER_BYTES: u64 = 1024;
 
 /// All that decides the bits of a result, besides inputs and settings. Two runs with equal identities, inputs and
 /// plans give equal files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
     pub program_version: String,
     /// `single` or `double`.
@@ -25,7 +27,7 @@ pub struct Identity {
 }
 
 /// An input and enough of its content to notice that it was exchanged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InputFile {
     /// `particles`, `reference`, `stack`, `mask` ...
     pub role: String,

@@ -46,6 +46,53 @@ struct Entry {
     digest: String,
 }
 
+impl Entry {
+    fn open(&self, folder: &Path) -> Result<Part> {
+        let Self { name, bytes, digest, .. } = self.clone();
+        Part::open(folder, &Written { name, bytes, digest })
+    }
+}
+
+impl Index {
+    /// Checks and reads the text of an index.
+    fn parse(path: &Path, text: &str) -> Result<Self> {
+        let wrong = |problem: String| Error::bad_data(path.display().to_string(), problem, "");
+        let (line, digest) = text.split_once('\n').unwrap_or((text, ""));
+        if blake3::hash(line.as_bytes()).to_hex().as_str() != digest.trim_end_matches('\n') {
+            return Err(wrong("the index is damaged: its digest is another".to_owned()));
+        }
+        let index: Self = serde_json::from_str(line).map_err(|cause| wrong(format!("is no index: {cause}")))?;
+        if index.format != INDEX {
+            return Err(wrong(format!("has the format `{}`, this program knows `{INDEX}`", index.format)));
+        }
+        Ok(index)
+    }
+}
+
+/// What reading the indices in a checkpoint folder and the parts they name gave, file by file.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(super) fn examine(folder: &Path) -> Result<Vec<(PathBuf, Result<()>)>> {
+    let mut found = Vec::new();
+    let mut indices: Vec<String> = names(folder)?.into_iter().filter(|name| of_index(name).is_some()).collect();
+    indices.sort();
+    for path in indices.iter().map(|name| folder.join(name)) {
+        let text = fs::read(&path).map_err(|cause| Error::reading(&path, &cause));
+        match text.and_then(|bytes| Index::parse(&path, &String::from_utf8_lossy(&bytes))) {
+            Err(error) => found.push((path, Err(error))),
+            Ok(index) => {
+                found.push((path, Ok(())));
+                for entry in &index.files {
+                    let read = entry.open(folder).and_then(|part| part.finished());
+                    found.push((folder.join(&entry.name), read.map(|_| ())));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Writes the parts of one iteration.
 pub struct Parts {
     folder: PathBuf,
@@ -132,14 +179,7 @@ impl Parts {
             Err(cause) => return Err(Error::reading(&path, &cause)),
         };
         let wrong = |problem: String| Error::bad_data(path.display().to_string(), problem, "");
-        let (line, digest) = text.split_once('\n').unwrap_or((&text, ""));
-        if blake3::hash(line.as_bytes()).to_hex().as_str() != digest.trim_end_matches('\n') {
-            return Err(wrong("the index is damaged: its digest is another".to_owned()));
-        }
-        let index: Index = serde_json::from_str(line).map_err(|cause| wrong(format!("is no index: {cause}")))?;
-        if index.format != INDEX {
-            return Err(wrong(format!("has the format `{}`, this program knows `{INDEX}`", index.format)));
-        }
+        let index = Index::parse(&path, &text)?;
         if index.iteration != iteration || index.parent != parent {
             return Err(wrong("belongs to another checkpoint than the one the run goes on from".to_owned()));
         }
@@ -151,11 +191,7 @@ impl Parts {
         if !entries.iter().map(|entry| entry.half).eq(0..entries.len()) {
             return Err(wrong("does not name the half sets one after the other".to_owned()));
         }
-        let open = |entry: &Entry| {
-            let Entry { name, bytes, digest, .. } = entry.clone();
-            Part::open(&parts.folder, &Written { name, bytes, digest })
-        };
-        let opened = entries.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let opened = entries.iter().map(|entry| entry.open(&parts.folder)).collect::<Result<Vec<_>>>()?;
         parts.entries = entries;
         Ok(Some((parts, opened)))
     }

@@ -12,6 +12,7 @@ use crate::error::Result;
 
 use super::file::load;
 use super::folder;
+use super::parts;
 
 /// What reading a file gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,12 +35,17 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Reads every checkpoint of a run folder, or the one file that `path` names, oldest first.
+/// Reads every checkpoint and part of a run folder, or the one file that `path` names, oldest first.
 ///
 /// # Errors
 /// There is no checkpoint at `path`. What is wrong with a file is its verdict, not an error.
 pub fn verify(path: &Path) -> Result<Vec<Verdict>> {
-    Ok(files(path)?.iter().map(|(iteration, file)| judge(*iteration, file)).collect())
+    let files = files(path)?;
+    let mut verdicts: Vec<Verdict> = files.iter().map(|(iteration, file)| judge(*iteration, file)).collect();
+    if let (false, Some(folder)) = (path.is_file(), files.first().and_then(|(_, file)| file.parent())) {
+        verdicts.extend(parts::examine(folder)?.into_iter().map(|(file, read)| verdict(&file, read.err().map(inside))));
+    }
+    Ok(verdicts)
 }
 
 /// The checkpoint files meant by a run folder, its `checkpoint` folder, or a file; the iteration is that of the name.
@@ -67,12 +73,20 @@ pub(super) fn files(path: &Path) -> Result<Vec<(Option<u32>, PathBuf)>> {
 fn judge(iteration: Option<u32>, file: &Path) -> Verdict {
     let problem = match load(file) {
         Ok(checkpoint) => folder::wrong_name(iteration, checkpoint.state.iteration),
-        // The verdict names the file itself.
-        Err(error) => Some(match error.place.split_once(", ") {
-            Some((_, inside)) => format!("{inside}: {}", error.problem),
-            None => error.problem,
-        }),
+        Err(error) => Some(inside(error)),
     };
+    verdict(file, problem)
+}
+
+/// The problem and its place in the file; the verdict names the file itself.
+fn inside(error: Error) -> String {
+    match error.place.split_once(", ") {
+        Some((_, inside)) => format!("{inside}: {}", error.problem),
+        None => error.problem,
+    }
+}
+
+fn verdict(file: &Path, problem: Option<String>) -> Verdict {
     let bytes = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
     Verdict { file: file.to_path_buf(), bytes, problem }
 }

@@ -29,6 +29,7 @@ mod status;
 mod verbs;
 mod words;
 
+pub use checkpoint::Export;
 pub use checkpoint::Verb as CheckpointVerb;
 pub use page::page;
 pub use screen::error_json;

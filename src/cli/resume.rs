@@ -16,7 +16,7 @@ pub struct Arguments {
     /// Run folder
     #[arg(value_name = "DIR", default_value = ".")]
     pub run_dir: PathBuf,
-    /// Go on although inputs have changed since the run began
+    /// Go on although inputs have changed since the run began, and from before what a newer program did
     #[arg(long)]
     pub force: bool,
     /// Refuse another program version, precision or instruction set: the result is to be the same to the last bit

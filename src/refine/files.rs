@@ -221,12 +221,18 @@ impl<'a> Files<'a> {
 
     fn write(&self, inputs: &Inputs, snapshot: &Snapshot<'_>, grid: &Orientations) -> Result<()> {
         let directions: Vec<[f64; 2]> = grid.directions().iter().map(|d| [d.rot_degrees, d.tilt_degrees]).collect();
-        outputs::write_iteration(&self.names, &self.header(inputs), snapshot, &inputs.dataset, &directions)?;
+        outputs::write_iteration(
+            &self.names,
+            &Self::header(self.plan, inputs),
+            snapshot,
+            &inputs.dataset,
+            &directions,
+        )?;
         Ok(())
     }
 
-    fn header(&self, inputs: &Inputs) -> Header {
-        let plan = self.plan;
+    /// What all files of a run say about it.
+    pub fn header(plan: &Plan, inputs: &Inputs) -> Header {
         let dataset = &inputs.dataset;
         let group_optics = (dataset.groups.len() <= MOST_GROUP_TABLES).then(|| {
             (0..dataset.groups.len())

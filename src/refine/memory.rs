@@ -27,8 +27,9 @@ const BLOCKS_PER_BATCH: usize = 4;
 /// Budgets are halved down to this.
 const LEAST_BYTES: usize = 1 << 20;
 
-/// Records of a particle: what is read, found and written about it, the input row as text included.
-const PARTICLE_BYTES: usize = 1024;
+/// Records of a particle: what is read, found and written about it, the input row as text and the copies that are
+/// written as a checkpoint included.
+const PARTICLE_BYTES: usize = 1280;
 /// What is summed about a particle in each class.
 const CLASS_BYTES: usize = 32;
 /// Directions with their mates, angles, and probabilities in every class and half, shared out over the orientations.

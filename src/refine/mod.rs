@@ -4,6 +4,7 @@
 //! the end: sizes and sampling of the iteration, expectation ([`step`]), maximisation ([`maximise`]), decisions, files.
 
 mod accuracy;
+pub mod export;
 mod files;
 mod grid;
 mod images;
@@ -124,7 +125,11 @@ fn begin(
     keeper: &mut Keeper<'_>,
 ) -> Result<(State, Vec<f64>)> {
     let (plan, inputs) = (job.plan, job.inputs);
-    if let Some(loaded) = checkpoint::load_latest(run_dir.root())? {
+    let latest = match resume.force {
+        true => checkpoint::load_latest_of_ours(run_dir.root())?,
+        false => checkpoint::load_latest(run_dir.root())?,
+    };
+    if let Some(loaded) = latest {
         for warning in &loaded.warnings {
             files.warn(warning)?;
         }

@@ -13,7 +13,7 @@ use super::inputs::ORDER;
 /// What the user allows and demands when a run goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resume {
-    /// Go on although inputs have changed.
+    /// Go on although inputs have changed, and from before what a newer program did.
     pub force: bool,
     /// Refuse another numerical identity instead of telling about it.
     pub exact: bool,

@@ -76,6 +76,7 @@ fn write(root: &Path, state: &State, origin: &Origin, retention: &Retention) -> 
     let seconds = begin.elapsed().as_secs_f64();
     let bytes = std::fs::metadata(&path).map_err(|cause| Error::reading(&path, &cause))?.len();
     let digest = checkpoint::recorded_digest(&path)?;
-    let tidied = checkpoint::prune(root, retention).and_then(|()| checkpoint::remove_parts(root, state.iteration));
+    let tidied = checkpoint::prune(root, state.iteration, retention)
+        .and_then(|()| checkpoint::remove_parts(root, state.iteration));
     Ok(Saved { iteration: state.iteration, path, bytes, seconds, digest, leftover: tidied.err() })
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::support::golden;
 
 /// A coarse job of two iterations.
-const JOB: &str = "class3d --particles set/particles.star --reference ref.mrc --diameter 180 --classes 2 --iterations 2 \
+pub const JOB: &str = "class3d --particles set/particles.star --reference ref.mrc --diameter 180 --classes 2 --iterations 2 \
                    --threads 1 --healpix-order 1 --offset-range-pixels 2 --ini-high 40";
 
 fn relion(folder: &Path, words: &str) -> Output {
@@ -23,14 +23,14 @@ fn relion(folder: &Path, words: &str) -> Output {
 }
 
 /// The code of a command, and all that it says.
-fn told(folder: &Path, words: &str) -> (i32, String) {
+pub fn told(folder: &Path, words: &str) -> (i32, String) {
     let output = relion(folder, words);
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     (output.status.code().unwrap_or(-1), text)
 }
 
 /// A folder with a map and a simulated data set in `set`.
-fn stage() -> TempDir {
+pub fn stage() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(golden("inputs/ref32.mrc"), folder.path().join("ref.mrc")).unwrap();
     let (code, text) = told(folder.path(), "simulate --map ref.mrc --count 12 --snr 0.5 --micrographs 3 --out set");
