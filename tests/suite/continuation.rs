@@ -246,18 +246,19 @@ struct Whole {
     /// By variant and iteration.
     arenas: Vec<BTreeMap<u32, Arena>>,
     warnings: BTreeSet<String>,
-    longest: Duration,
+    /// Time of a run, little more than the shortest took: an instant within it mostly lies within a run.
+    usual: Duration,
 }
 
 impl Whole {
     /// Runs without interruption, once a variant: all leave the same files.
     fn of(scene: &mut Scene) -> Self {
-        let mut whole = Self { files: BTreeMap::new(), arenas: vec![], warnings: BTreeSet::new(), longest: PAUSE };
+        let mut whole = Self { files: BTreeMap::new(), arenas: vec![], warnings: BTreeSet::new(), usual: PATIENCE };
         for variant in 0..VARIANTS.len() {
             let place = scene.place();
             let mut running = place.start(variant);
             assert_eq!(running.code(), 0, "{}", running.told());
-            whole.longest = whole.longest.max(running.begin.elapsed());
+            whole.usual = whole.usual.min(running.begin.elapsed().mul_f64(1.1));
             let records = place.records();
             whole.arenas.push(arenas(&records).collect());
             whole.warnings = warnings(&records);
@@ -405,7 +406,7 @@ fn interrupted_runs_equal_whole_ones(name: &str, job: &str, each: usize) -> Tall
         "{name}: {runs} runs, {kills} times SIGKILL ({inside} within a writing), {stops} times SIGTERM, {late} drawn \
          after the end; {:.1} s, an uninterrupted run {:.1} s",
         begin.elapsed().as_secs_f64(),
-        whole.longest.as_secs_f64()
+        whole.usual.as_secs_f64()
     );
     tally
 }
@@ -418,7 +419,7 @@ fn one_run(place: &Place, whole: &Whole, random: &mut Random, tally: &mut Tally)
     loop {
         let variant = random.below(VARIANTS.len());
         let how = tally.draw(random);
-        let delay = whole.longest.mul_f64(random.share());
+        let delay = whole.usual.mul_f64(random.share());
         let mut running = place.start(variant);
         let was_interrupted = !tally.is_done() && interrupt(place, &mut running, how, delay, random);
         let status = running.end();
@@ -507,7 +508,7 @@ fn every_cause_stops_within_an_iteration() {
     let mut running = place.start(1);
     assert_eq!(running.code(), 0, "{}", running.told());
     let warnings = warnings(&place.records());
-    let whole = Whole { files: place.files(), arenas: vec![], warnings, longest: running.begin.elapsed() };
+    let whole = Whole { files: place.files(), arenas: vec![], warnings, usual: running.begin.elapsed() };
 
     let place = scene.place();
     let (mut done, mut seen) = (0, 0);
