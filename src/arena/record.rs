@@ -58,6 +58,16 @@ impl Layout {
             None => None,
         }
     }
+
+    /// BLAKE3 of all placements and the peak, hexadecimal: layouts that are equal byte for byte have equal digests.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for Placement { kind, name, offset, bytes } in &self.placements {
+            hasher.update(format!("{} {offset} {bytes} {name}\n", kind.name()).as_bytes());
+        }
+        hasher.update(self.peak.to_string().as_bytes());
+        hasher.finalize().to_hex().to_string()
+    }
 }
 
 /// The top of the arena when a frame opened or closed.

@@ -6,6 +6,7 @@ mod checkpoint;
 mod compare;
 mod completions;
 mod config;
+mod drill;
 mod engine;
 mod follow;
 mod import;

@@ -54,7 +54,7 @@ fn fits(plan: &Plan, screen: &Screen) -> Result<()> {
 }
 
 /// Writes `job.toml` and `plan.json`, unless the folder belongs to another run.
-fn prepare(run_dir: &RunDir, plan: &Plan, layers: &Layers) -> Result<()> {
+pub(super) fn prepare(run_dir: &RunDir, plan: &Plan, layers: &Layers) -> Result<()> {
     if run_dir.plan().exists() {
         let earlier = Plan::read(&run_dir.plan())?;
         refuse_another_run(run_dir, &earlier, plan)?;

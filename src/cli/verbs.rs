@@ -17,6 +17,7 @@ use super::checkpoint;
 use super::compare;
 use super::completions;
 use super::config;
+use super::drill;
 use super::import;
 use super::man;
 use super::mask;
@@ -69,6 +70,8 @@ pub enum Verb {
     Report(report::Arguments),
     /// Make particles with a known truth from a map
     Simulate(Box<simulate::Arguments>),
+    /// Interrupt a small run on purpose, and see that it ends with the same files
+    Drill(Box<drill::Arguments>),
     /// Print the Fourier shell correlation of two maps
     Compare(compare::Arguments),
     /// Look at the settings
@@ -127,6 +130,7 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Postprocess(arguments) => postprocess::run(&arguments, screen),
         Verb::Report(arguments) => report::run(&arguments, screen),
         Verb::Simulate(arguments) => simulate::run(&arguments, screen),
+        Verb::Drill(arguments) => drill::run(&arguments, screen),
         Verb::Compare(arguments) => compare::run(&arguments, screen),
         Verb::Config(verb) => config::run(verb, screen),
         Verb::Completions(arguments) => completions::run(&arguments, screen),

@@ -12,12 +12,16 @@ use crate::plan::defaults;
 use super::config::shown;
 use super::verbs::Cli;
 
+const DRILLED_JOB: &str = "refine3d or class3d, or your own job: a job file, or a folder with a job.toml";
+
 /// The program's words: what is parsed, helped with, completed and documented.
 pub fn command() -> Command {
     let [refinement, classification] =
         [JobKind::Refine3d, JobKind::Class3d].map(|kind| defaults(kind).set_values().unwrap_or_default());
     let keys = JobFile::keys();
-    complete(Cli::command(), &|argument| {
+    // It has a job of its own.
+    let words = Cli::command().mut_subcommand("drill", |drill| drill.mut_arg("job", |job| job.help(DRILLED_JOB)));
+    complete(words, &|argument| {
         let name = argument.get_id().to_string();
         let is_key = argument.get_help_heading().is_some() && keys.contains(&name);
         if !is_key {

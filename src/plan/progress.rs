@@ -179,6 +179,8 @@ pub struct IterationFinished {
     pub weights: WeightMemory,
     pub arena_peak_bytes: u64,
     pub arena_reserved_bytes: u64,
+    /// Digest of where everything lay in the arena: the same after an interruption as without one.
+    pub arena_layout: String,
     /// What the whole process may hold in this iteration, as counted before it, and the most that it held so far
     /// (0 where the system does not tell).
     pub planned_bytes: u64,

@@ -327,6 +327,7 @@ impl<'a> Files<'a> {
             weights: memory.weights,
             arena_peak_bytes: memory.peak,
             arena_reserved_bytes: memory.reserved,
+            arena_layout: memory.layout,
             planned_bytes: memory.planned,
             resident_peak_bytes: resident_peak_bytes(),
             phase_seconds: self.phases.clone(),

@@ -276,8 +276,14 @@ impl<'a> Keeper<'a> {
         self.tell_stop(iteration, done)
     }
 
+    /// Tells why the run stops before an iteration that this process has not begun. What an earlier one did of it stays
+    /// done.
+    pub fn tell_stop_before(&mut self, iteration: u32) -> Result<()> {
+        self.tell_stop(iteration, self.resumed)
+    }
+
     /// Tells why the run stops, and where it stands.
-    pub fn tell_stop(&mut self, iteration: u32, particles_done: usize) -> Result<()> {
+    fn tell_stop(&mut self, iteration: u32, particles_done: usize) -> Result<()> {
         let cause = self.stop.cause().map_or_else(String::new, |cause| cause.to_string());
         self.progress.write(Event::Stopping { cause, iteration, particles_done })
     }

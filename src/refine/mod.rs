@@ -96,7 +96,7 @@ fn refine(run_dir: &RunDir, plan: &Plan, resume: Resume, files: &mut Files, stop
         let next = state.iteration + 1;
         if stop.flag().load(Relaxed) {
             keeper.settle()?;
-            keeper.tell_stop(next, 0)?;
+            keeper.tell_stop_before(next)?;
             files.finished(ending, true)?;
             return Ok(ExitCode::Checkpointed);
         }

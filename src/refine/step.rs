@@ -72,6 +72,8 @@ pub struct Memory {
     pub reserved: u64,
     /// Of the whole process.
     pub planned: u64,
+    /// Digest of the arena's layout.
+    pub layout: String,
     pub events: Vec<Event>,
 }
 
@@ -171,11 +173,13 @@ impl Engine {
             })
         })?;
         let Some((old, outcomes, finale)) = both else { return Ok(None) };
+        let layout = arena.layout();
         let memory = Memory {
             weights: weight_memory::<T>(&outcomes),
-            peak: arena.layout().peak as u64,
+            peak: layout.peak as u64,
             reserved: arena.capacity() as u64,
             planned: planned as u64,
+            layout: layout.digest(),
             events: arena.take_events(),
         };
         Ok(Some(Done { old, finale, memory }))

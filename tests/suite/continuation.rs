@@ -1,0 +1,594 @@
+//! Interrupted runs end with the bytes of an uninterrupted one: killed and stopped at random instants, gone on with by
+//! other numbers of threads and blocks, and no more work repeated than the events of the run allow.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+use std::fs::File;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use nix::sys::signal::Signal;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use relion_rs::error::ExitCode;
+use relion_rs::plan::RunDir;
+use relion_rs::plan::progress;
+use relion_rs::plan::progress::Event;
+use relion_rs::plan::progress::Record;
+use relion_rs::plan::progress::Started;
+use sha2::Digest;
+use sha2::Sha256;
+use tempfile::TempDir;
+
+use crate::support::golden;
+
+const PARTICLES: usize = 200;
+/// Blocks of 16, a batch of one of them, and a part every 0.18 s: there is always something to interrupt.
+const COMMON: &str = "--particles set/particles.star --reference ref.mrc --out out --diameter 180 --ini-high 40 \
+                      --offset-range-pixels 2 --block-particles 16 --checkpoint-minutes 0.003";
+const REFINE3D: &str = "refine3d --healpix-order 1 --iterations 5";
+const CLASS3D: &str = "class3d --classes 2 --healpix-order 1 --iterations 4";
+/// Long enough within an iteration for what is looked for once a second.
+const SLOW: &str = "class3d --healpix-order 2 --iterations 1 --first-iteration-cc false";
+/// A run may go on with any of these.
+const VARIANTS: [&str; 3] =
+    ["--threads 1 --blocks-per-batch 1", "--threads 2 --blocks-per-batch 1", "--threads 2 --blocks-per-batch 3"];
+/// Nothing here takes so long.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// Random numbers that a seed makes again.
+struct Random(u64);
+
+impl Random {
+    /// From CONTINUATION_SEED, else from the clock; told, so that a failure can be looked for again.
+    fn seeded(name: &str) -> Self {
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let seed = std::env::var("CONTINUATION_SEED").map_or_else(|_| clock(), |text| text.parse().unwrap());
+        println!("{name}: CONTINUATION_SEED={seed}");
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    /// From 0 to 1.
+    fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// A data set, in a folder for runs.
+struct Scene {
+    folder: TempDir,
+    job: String,
+    runs: usize,
+}
+
+impl Scene {
+    fn new(job: &str, particles: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(golden("inputs/ref32.mrc"), folder.path().join("ref.mrc")).unwrap();
+        let words = format!("simulate --map ref.mrc --count {particles} --snr 0.1 --out set");
+        let made = command(folder.path(), &words, &[]).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Self { folder, job: format!("{job} {COMMON}"), runs: 0 }
+    }
+
+    /// A working folder with the inputs under the same names: files name each other from there.
+    fn place(&mut self) -> Place {
+        self.runs += 1;
+        let folder = self.folder.path().join(format!("place{}", self.runs));
+        fs::create_dir(&folder).unwrap();
+        for input in ["set", "ref.mrc"] {
+            symlink(self.folder.path().join(input), folder.join(input)).unwrap();
+        }
+        Place { folder, job: self.job.clone() }
+    }
+}
+
+/// The folder of one run.
+struct Place {
+    folder: PathBuf,
+    job: String,
+}
+
+impl Place {
+    fn run_dir(&self) -> RunDir {
+        RunDir::new(self.folder.join("out"))
+    }
+
+    fn start(&self, variant: usize) -> Running {
+        self.start_with(&format!("run {} {}", self.job, VARIANTS[variant]), &[])
+    }
+
+    fn start_with(&self, words: &str, environment: &[(&str, String)]) -> Running {
+        let told = self.folder.join("told.txt");
+        let mut command = command(&self.folder, words, environment);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&told).unwrap());
+        Running { launcher: command.spawn().unwrap(), begin: Instant::now(), told }
+    }
+
+    fn records(&self) -> Vec<Record> {
+        progress::read(&self.run_dir().progress()).unwrap_or_default()
+    }
+
+    /// The files that are promised to be the same, with their digests.
+    fn files(&self) -> BTreeMap<String, String> {
+        let listed = fs::read_dir(self.run_dir().root()).unwrap().map(|entry| entry.unwrap());
+        let outputs = listed.filter(|entry| entry.file_name().to_str().unwrap().starts_with("run_"));
+        let digest = |path: &Path| {
+            let bytes = Sha256::digest(fs::read(path).unwrap());
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        outputs.map(|entry| (entry.file_name().into_string().unwrap(), digest(&entry.path()))).collect()
+    }
+
+    /// Names of files of checkpoints that are not finished.
+    fn drafts(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.run_dir().checkpoint()).into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter(|name| name.starts_with(".iter-") && name.ends_with(".tmp")).collect()
+    }
+
+    /// Waits until something is so in the progress file.
+    fn wait_for(&self, what: &str, is_so: impl Fn(&[Record]) -> bool) {
+        let begin = Instant::now();
+        while !is_so(&self.records()) {
+            assert!(begin.elapsed() < PATIENCE, "{what} did not come");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until nobody works in the run folder: the engine of a killed launcher dies a moment after it.
+    fn wait_for_silence(&self) {
+        let begin = Instant::now();
+        while self.run_dir().root().join("log").is_dir() && self.run_dir().lock().is_err() {
+            assert!(begin.elapsed() < PATIENCE, "the engine outlives its launcher");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn assert_equals(&self, whole: &Whole, story: &str) {
+        let files = self.files();
+        let names: BTreeSet<&String> = files.keys().chain(whole.files.keys()).collect();
+        let differ: Vec<_> = names.into_iter().filter(|name| files.get(*name) != whole.files.get(*name)).collect();
+        assert!(differ.is_empty(), "{differ:?} differ from an uninterrupted run; {story}");
+        assert!(files.len() >= 10, "{:?}", files.keys());
+    }
+}
+
+fn command(folder: &Path, words: &str, environment: &[(&str, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_relion-rs"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RELION_RS_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(folder).env("HOME", folder).env_remove("XDG_CONFIG_HOME").env_remove("SLURM_JOB_END_TIME");
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command.args(words.split_whitespace());
+    command
+}
+
+/// A launcher at work.
+struct Running {
+    launcher: Child,
+    begin: Instant,
+    told: PathBuf,
+}
+
+impl Running {
+    /// Its end, if it comes within this time.
+    fn ends_within(&mut self, time: Duration) -> Option<ExitStatus> {
+        let begin = Instant::now();
+        loop {
+            match self.launcher.try_wait().unwrap() {
+                Some(status) => return Some(status),
+                None if begin.elapsed() >= time => return None,
+                None => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        self.ends_within(PATIENCE).expect("it ends")
+    }
+
+    fn code(&mut self) -> i32 {
+        self.end().code().unwrap_or(-1)
+    }
+
+    fn told(&self) -> String {
+        fs::read_to_string(&self.told).unwrap()
+    }
+
+    fn send(&self, signal: Signal) {
+        kill(Pid::from_raw(self.launcher.id() as i32), signal).unwrap();
+    }
+
+    /// The engine's process, once it is started.
+    fn engine(&self) -> Option<Pid> {
+        let is_child = |process: &i32| {
+            // `1234 (name) S parent ...`
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
+            parent.is_some_and(|parent| parent == self.launcher.id().to_string())
+        };
+        let processes = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        processes.into_iter().find(is_child).map(Pid::from_raw)
+    }
+}
+
+/// Where something lay in the arena: digest and peak.
+type Arena = (String, u64);
+
+/// What an uninterrupted run leaves.
+struct Whole {
+    files: BTreeMap<String, String>,
+    /// By variant and iteration.
+    arenas: Vec<BTreeMap<u32, Arena>>,
+    warnings: BTreeSet<String>,
+    /// Time of a run, little more than the shortest took: an instant within it mostly lies within a run.
+    usual: Duration,
+}
+
+impl Whole {
+    /// Runs without interruption, once a variant: all leave the same files.
+    fn of(scene: &mut Scene) -> Self {
+        let mut whole = Self { files: BTreeMap::new(), arenas: vec![], warnings: BTreeSet::new(), usual: PATIENCE };
+        for variant in 0..VARIANTS.len() {
+            let place = scene.place();
+            let mut running = place.start(variant);
+            assert_eq!(running.code(), 0, "{}", running.told());
+            whole.usual = whole.usual.min(running.begin.elapsed().mul_f64(1.1));
+            let records = place.records();
+            whole.arenas.push(arenas(&records).collect());
+            whole.warnings = warnings(&records);
+            if variant == 0 {
+                whole.files = place.files();
+            }
+            place.assert_equals(&whole, VARIANTS[variant]);
+        }
+        whole
+    }
+}
+
+fn arenas(records: &[Record]) -> impl Iterator<Item = (u32, Arena)> {
+    records.iter().filter_map(|record| match &record.event {
+        Event::IterationFinished(f) => Some((f.iteration, (f.arena_layout.clone(), f.arena_peak_bytes))),
+        _ => None,
+    })
+}
+
+fn warnings(records: &[Record]) -> BTreeSet<String> {
+    let text = |record: &Record| match &record.event {
+        Event::Warning { text } => Some(text.clone()),
+        _ => None,
+    };
+    records.iter().filter_map(text).collect()
+}
+
+/// Particles from the beginning of the run to a point within an iteration.
+fn at(iteration: u32, done: usize) -> usize {
+    (iteration as usize).saturating_sub(1) * PARTICLES + done
+}
+
+/// How far a process told to have come, and what of that it told to be on disk.
+fn told_and_kept(records: &[Record]) -> (usize, usize) {
+    let (mut told, mut kept) = (0, 0);
+    for record in records {
+        match &record.event {
+            Event::Batch { iteration, particles_done, .. } | Event::Stopping { iteration, particles_done, .. } => {
+                told = told.max(at(*iteration, *particles_done));
+            }
+            Event::Part { iteration, particles_done, .. } => {
+                told = told.max(at(*iteration, *particles_done));
+                kept = kept.max(at(*iteration, *particles_done));
+            }
+            Event::IterationFinished(finished) => told = told.max(at(finished.iteration + 1, 0)),
+            Event::Checkpoint { iteration, .. } => kept = kept.max(at(iteration + 1, 0)),
+            _ => {}
+        }
+    }
+    (told, kept)
+}
+
+fn start_of(records: &[Record]) -> Option<&Started> {
+    records.iter().find_map(|record| match &record.event {
+        Event::Started(started) => Some(started),
+        _ => None,
+    })
+}
+
+fn stop_of(records: &[Record]) -> Option<(&str, u32, usize)> {
+    records.iter().find_map(|record| match &record.event {
+        Event::Stopping { cause, iteration, particles_done } => Some((cause.as_str(), *iteration, *particles_done)),
+        _ => None,
+    })
+}
+
+/// Where a process went on.
+fn resumed_at(started: &Started) -> usize {
+    started.resumed_from.map_or(0, |iteration| at(iteration + 1, started.resumed_particles))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum How {
+    Kill,
+    /// At the next file of a checkpoint that is being written.
+    KillWriting,
+    Stop,
+}
+
+/// Interruptions that are still wanted, and those that were.
+#[derive(Debug, Default)]
+struct Tally {
+    kills_wanted: usize,
+    stops_wanted: usize,
+    kills: usize,
+    stops: usize,
+    /// Kills that left a file behind which was being written.
+    inside: usize,
+    runs: usize,
+    late: usize,
+}
+
+impl Tally {
+    fn is_done(&self) -> bool {
+        self.kills >= self.kills_wanted && self.stops >= self.stops_wanted
+    }
+
+    fn draw(&self, random: &mut Random) -> How {
+        let kills = self.kills_wanted.saturating_sub(self.kills);
+        let stops = self.stops_wanted.saturating_sub(self.stops);
+        match random.below((kills + stops).max(1)) < kills {
+            true if random.below(2) == 0 => How::KillWriting,
+            true => How::Kill,
+            false => How::Stop,
+        }
+    }
+}
+
+/// Waits for the instant and interrupts, unless the run ends before it. Whether it did.
+fn interrupt(place: &Place, running: &mut Running, how: How, delay: Duration, random: &mut Random) -> bool {
+    if running.ends_within(delay).is_some() {
+        return false;
+    }
+    if how == How::Stop {
+        running.send(Signal::SIGTERM);
+        return true;
+    }
+    while how == How::KillWriting && place.drafts().is_empty() {
+        if running.ends_within(Duration::from_micros(100)).is_some() {
+            return false;
+        }
+    }
+    // Of the launcher, which takes the engine with it, or of the engine itself.
+    match running.engine().filter(|_| random.below(2) == 0 || how == How::KillWriting) {
+        // It may have ended meanwhile.
+        Some(engine) => kill(engine, Signal::SIGKILL).is_ok(),
+        None => running.launcher.kill().is_ok(),
+    }
+}
+
+/// Runs that are interrupted until they end, until so many interruptions were made.
+fn interrupted_runs_equal_whole_ones(name: &str, job: &str, each: usize) -> Tally {
+    let mut random = Random::seeded(name);
+    let mut scene = Scene::new(job, PARTICLES);
+    let whole = Whole::of(&mut scene);
+    let mut tally = Tally { kills_wanted: each, stops_wanted: each, ..Tally::default() };
+    let begin = Instant::now();
+    while !tally.is_done() {
+        one_run(&scene.place(), &whole, &mut random, &mut tally);
+        tally.runs += 1;
+        assert!(tally.runs < 20 * each, "{tally:?}");
+    }
+    let Tally { kills, stops, inside, runs, late, .. } = tally;
+    println!(
+        "{name}: {runs} runs, {kills} times SIGKILL ({inside} within a writing), {stops} times SIGTERM, {late} drawn \
+         after the end; {:.1} s, an uninterrupted run {:.1} s",
+        begin.elapsed().as_secs_f64(),
+        whole.usual.as_secs_f64()
+    );
+    tally
+}
+
+fn one_run(place: &Place, whole: &Whole, random: &mut Random, tally: &mut Tally) {
+    let mut story = String::new();
+    let mut seen = 0;
+    // Of the latest process that told of its start; all that was told to be on disk; where the latest stopped.
+    let (mut told, mut kept, mut stopped_at) = (0_usize, 0_usize, None);
+    loop {
+        let variant = random.below(VARIANTS.len());
+        let how = tally.draw(random);
+        let delay = whole.usual.mul_f64(random.share());
+        let mut running = place.start(variant);
+        let was_interrupted = !tally.is_done() && interrupt(place, &mut running, how, delay, random);
+        let status = running.end();
+        place.wait_for_silence();
+        let all = place.records();
+        let records = &all[seen..];
+        seen = all.len();
+        story += &format!("[{} {how:?} after {delay:.2?}: {status}] ", VARIANTS[variant]);
+
+        if let Some(started) = start_of(records) {
+            let here = resumed_at(started);
+            assert!(here >= kept, "{kept} were on disk, it goes on at {here}: {story}");
+            assert_eq!(started.repeated_particles, told.saturating_sub(here), "{told} {here}: {story}");
+            if let Some(at) = stopped_at {
+                assert_eq!((here, started.repeated_particles), (at, 0), "nothing is lost by a stop: {story}");
+            }
+            (told, stopped_at) = (0, None);
+        }
+        let (told_now, kept_now) = told_and_kept(records);
+        (told, kept) = (told.max(told_now), kept.max(kept_now));
+        for (iteration, arena) in arenas(records) {
+            assert_eq!(Some(&arena), whole.arenas[variant].get(&iteration), "arena of iteration {iteration}: {story}");
+        }
+        let new: Vec<_> = warnings(records).into_iter().filter(|text| !whole.warnings.contains(text)).collect();
+        assert!(new.is_empty(), "{new:?}: {story}");
+
+        let code = status.code();
+        if code == Some(0) {
+            tally.late += usize::from(was_interrupted);
+            break;
+        }
+        match how {
+            How::Stop if code == Some(ExitCode::Checkpointed as i32) => {
+                let (cause, iteration, done) = stop_of(records).expect("it tells where it stops");
+                assert_eq!(cause, "SIGTERM");
+                // What was told before is not less.
+                assert!(told == at(iteration, done), "{told} {iteration} {done}: {story}");
+                stopped_at = Some(at(iteration, done));
+                tally.stops += 1;
+            }
+            // Killed itself, or the launcher of a killed engine: it tells.
+            How::Kill | How::KillWriting
+                if status.signal() == Some(Signal::SIGKILL as i32) || code == Some(ExitCode::Internal as i32) =>
+            {
+                tally.kills += 1;
+                tally.inside += usize::from(!place.drafts().is_empty());
+            }
+            _ => panic!("{story}{}", running.told()),
+        }
+    }
+    place.assert_equals(whole, &story);
+    assert!(place.drafts().is_empty(), "{:?} are left: {story}", place.drafts());
+}
+
+#[test]
+fn refine3d_goes_on_exactly() {
+    interrupted_runs_equal_whole_ones("refine3d", REFINE3D, 5);
+}
+
+#[test]
+fn class3d_goes_on_exactly() {
+    interrupted_runs_equal_whole_ones("class3d", CLASS3D, 5);
+}
+
+#[test]
+#[ignore = "long: fifty kills and fifty stops"]
+fn refine3d_goes_on_exactly_a_hundred_times() {
+    let tally = interrupted_runs_equal_whole_ones("refine3d", REFINE3D, 50);
+    assert!(tally.inside >= 10, "{tally:?}");
+}
+
+#[test]
+#[ignore = "long: fifty kills and fifty stops"]
+fn class3d_goes_on_exactly_a_hundred_times() {
+    let tally = interrupted_runs_equal_whole_ones("class3d", CLASS3D, 50);
+    assert!(tally.inside >= 10, "{tally:?}");
+}
+
+/// Signals, a file and the clock stop a run within its only iteration, one after the other; each time another number of
+/// threads or blocks goes on with the part.
+#[test]
+fn every_cause_stops_within_an_iteration() {
+    const FEW: usize = 120;
+    let mut scene = Scene::new(SLOW, FEW);
+    let place = scene.place();
+    let mut running = place.start(1);
+    assert_eq!(running.code(), 0, "{}", running.told());
+    let warnings = warnings(&place.records());
+    let whole = Whole { files: place.files(), arenas: vec![], warnings, usual: running.begin.elapsed() };
+
+    let place = scene.place();
+    let (mut done, mut seen) = (0, 0);
+    let is_resumed = |records: &[Record], done: usize| {
+        let started = start_of(records).expect("it starts");
+        assert_eq!((started.resumed_particles, started.repeated_particles), (done, 0));
+    };
+    for (variant, cause) in
+        [(1, "SIGUSR2"), (0, "SIGINT"), (0, "RELION_JOB_ABORT_NOW"), (0, "the end of the time that was given")]
+    {
+        let mut environment = vec![];
+        let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 4;
+        if cause.starts_with("the end") {
+            environment.push(("SLURM_JOB_END_TIME", end.to_string()));
+        }
+        let words = format!("run {} {}", place.job, VARIANTS[variant]);
+        let mut running = place.start_with(&words, &environment);
+        // One more part than before.
+        let is_within = |r: &Record| matches!(r.event, Event::Part { particles_done, .. } if particles_done > done);
+        place.wait_for("a part", |records| records[seen..].iter().any(is_within));
+        match cause {
+            "SIGUSR2" => running.send(Signal::SIGUSR2),
+            "SIGINT" => running.send(Signal::SIGINT),
+            "RELION_JOB_ABORT_NOW" => fs::write(place.run_dir().abort_request(), "").unwrap(),
+            _ => {}
+        }
+        assert_eq!(running.code(), ExitCode::Checkpointed as i32, "{cause}: {}", running.told());
+        if cause.starts_with("the end") {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            assert!(now <= Duration::from_secs(end), "it stops before the end of the batch job: {now:?} {end}");
+        }
+        assert!(!place.run_dir().abort_request().exists());
+        let all = place.records();
+        let records = &all[seen..];
+        is_resumed(records, done);
+        let (told, iteration, stopped) = stop_of(records).expect("it tells that it stops");
+        assert!(told == cause && iteration == 1 && (done + 1..=FEW).contains(&stopped), "{told} {iteration} {stopped}");
+        (done, seen) = (stopped, all.len());
+    }
+    let mut running = place.start(2);
+    assert_eq!(running.code(), 0, "{}", running.told());
+    is_resumed(&place.records()[seen..], done);
+    place.assert_equals(&whole, "stopped four times");
+}
+
+/// The second Ctrl-C ends the engine where it is: here it waits for an input that does not come.
+#[test]
+fn a_second_interrupt_ends_at_once_and_the_run_goes_on() {
+    let mut scene = Scene::new(&REFINE3D.replace("--iterations 5", "--iterations 2"), PARTICLES);
+    let whole = Whole::of(&mut scene);
+    let place = scene.place();
+    let mut running = place.start(1);
+    place.wait_for("a part", |records| records.iter().any(|r| matches!(r.event, Event::Part { .. })));
+    running.send(Signal::SIGTERM);
+    assert_eq!(running.code(), ExitCode::Checkpointed as i32, "{}", running.told());
+
+    // A table of its own: a pipe in its place.
+    let set = place.folder.join("set");
+    fs::remove_file(&set).unwrap();
+    fs::create_dir(&set).unwrap();
+    symlink(scene.folder.path().join("set/particles.mrcs"), set.join("particles.mrcs")).unwrap();
+    let table = set.join("particles.star");
+    nix::unistd::mkfifo(&table, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut running = place.start_with("resume out", &[]);
+    let logged = || fs::read_to_string(place.run_dir().log(0)).unwrap().matches(" starts, ").count();
+    let begin = Instant::now();
+    while logged() < 2 {
+        assert!(begin.elapsed() < PATIENCE, "the engine does not start");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.send(Signal::SIGINT);
+    assert!(running.ends_within(Duration::from_millis(700)).is_none(), "the first asks only: {}", running.told());
+    running.send(Signal::SIGINT);
+    let status = running.ends_within(Duration::from_secs(2)).expect("the second ends it at once");
+    assert_eq!(status.code(), Some(ExitCode::Checkpointed as i32), "{}", running.told());
+    assert!(running.told().contains("stopped; "), "{}", running.told());
+
+    fs::remove_file(&table).unwrap();
+    symlink(scene.folder.path().join("set/particles.star"), &table).unwrap();
+    let mut running = place.start_with("resume out", &[]);
+    assert_eq!(running.code(), 0, "{}", running.told());
+    place.assert_equals(&whole, "interrupted twice");
+}
