@@ -504,6 +504,8 @@ fn class3d_goes_on_exactly_a_hundred_times() {
 fn every_cause_stops_within_an_iteration() {
     const FEW: usize = 120;
     let mut scene = Scene::new(SLOW, FEW);
+    // Short batches: on a busy machine one takes twice as long as the one before, which no estimate foresees.
+    scene.job = scene.job.replace("--block-particles 16", "--block-particles 4");
     let place = scene.place();
     let mut running = place.start(1);
     assert_eq!(running.code(), 0, "{}", running.told());
@@ -520,7 +522,7 @@ fn every_cause_stops_within_an_iteration() {
         [(1, "SIGUSR2"), (0, "SIGINT"), (0, "RELION_JOB_ABORT_NOW"), (0, "the end of the time that was given")]
     {
         let mut environment = vec![];
-        let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 4;
+        let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 5;
         if cause.starts_with("the end") {
             environment.push(("SLURM_JOB_END_TIME", end.to_string()));
         }
