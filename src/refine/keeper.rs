@@ -26,6 +26,7 @@ use crate::plan::progress::Event;
 use crate::plan::progress::ProgressWriter;
 use crate::product::Voxel;
 
+use super::clock::Clock;
 use super::saver::Saved;
 use super::saver::Saver;
 use super::stop::Cause;
@@ -33,11 +34,6 @@ use super::stop::Stop;
 
 /// Shortest time between two words about progress.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What a disk is expected to take, in bytes a second, before anything was written.
-const USUAL_PACE: f64 = 100e6;
-/// Spare time before the end of what was given: this share of it, at most so much.
-const SPARE_SHARE: f64 = 0.05;
-const MOST_SPARE: Duration = Duration::from_secs(60);
 
 /// A finished half set and its integer sums, one volume a class.
 pub type DoneHalf<'f> = (Half, Vec<&'f mut [SumVoxel]>);
@@ -73,15 +69,9 @@ pub struct Keeper<'a> {
     standing: Standing,
     told: Instant,
     kept: Instant,
-    batch_begin: Instant,
-    longest_batch: Duration,
-    /// Bytes a second of the latest writing.
-    pace: f64,
-    /// Time of the latest iteration after its expectation step.
-    rest: Duration,
     /// Time in which computing waited for writing.
     blocked: Duration,
-    whole_time: Option<Duration>,
+    clock: Clock,
     /// Something was kept by this process: going on from there is progress.
     has_kept: bool,
 }
@@ -94,7 +84,7 @@ impl<'a> Keeper<'a> {
         Ok(Self {
             root: run_dir.root().to_path_buf(),
             origin,
-            whole_time: stop.time_left(),
+            clock: Clock::new(stop.time_left()),
             stop,
             progress: ProgressWriter::open(&run_dir.progress())?,
             saver: Saver::new(run_dir.root(), origin, retention),
@@ -107,10 +97,6 @@ impl<'a> Keeper<'a> {
             standing: Standing::default(),
             told: now,
             kept: now,
-            batch_begin: now,
-            longest_batch: Duration::ZERO,
-            pace: USUAL_PACE,
-            rest: Duration::ZERO,
             blocked: Duration::ZERO,
             has_kept: false,
         })
@@ -178,7 +164,7 @@ impl<'a> Keeper<'a> {
     fn saved(&mut self, saved: Saved) -> Result<()> {
         self.has_kept = true;
         self.parent = Some(saved.digest);
-        self.pace = saved.bytes as f64 / saved.seconds.max(1e-3);
+        self.clock.wrote(saved.bytes, saved.seconds);
         if let Some(error) = saved.leftover {
             self.warn(&format!("{}: {}", error.place, error.problem))?;
         }
@@ -198,7 +184,7 @@ impl<'a> Keeper<'a> {
     /// The expectation step of an iteration begins.
     pub fn begin(&mut self, iteration: u32, particles: usize) -> Result<()> {
         self.standing = Standing { iteration, before: 0, done: self.resumed, total: particles };
-        self.batch_begin = Instant::now();
+        self.clock.begin_batch();
         self.tell()
     }
 
@@ -223,18 +209,18 @@ impl<'a> Keeper<'a> {
         midway: &mut Midway<'_, '_>,
     ) -> Result<Next> {
         self.standing.done = self.standing.before + midway.particles_done();
-        self.longest_batch = self.longest_batch.max(self.batch_begin.elapsed());
+        self.clock.end_batch();
         if self.saver.is_done() {
             self.settle()?;
         }
-        let needed = self.needed(midway.sum_bytes() * (half + 1 - self.whole_halves(half)));
-        self.stop.needs(needed);
+        let bytes = midway.sum_bytes() * (half + 1 - self.whole_halves(half));
+        self.stop.needs(self.clock.stopping(bytes));
         let is_complete = self.standing.done == self.standing.total;
-        if is_complete && self.stop.time_left().is_some_and(|left| left < needed + self.rest) {
+        if is_complete && self.stop.time_left().is_some_and(|left| left < self.clock.finishing(bytes)) {
             self.stop.raise(Cause::EndOfTime);
         }
         if self.stop.flag().load(Relaxed) {
-            self.stop_midway(needed, |keeper| keeper.write_parts(half, labels, done, midway))?;
+            self.stop_midway(self.clock.writing(bytes), |keeper| keeper.write_parts(half, labels, done, midway))?;
             return Ok(Next::Stop);
         }
         if self.every.is_some_and(|every| self.kept.elapsed() >= every) {
@@ -243,7 +229,7 @@ impl<'a> Keeper<'a> {
         if self.told.elapsed() >= PAUSE {
             self.tell()?;
         }
-        self.batch_begin = Instant::now();
+        self.clock.begin_batch();
         Ok(Next::GoOn)
     }
 
@@ -251,15 +237,8 @@ impl<'a> Keeper<'a> {
         (0..half).filter(|h| self.parts.as_ref().is_some_and(|parts| parts.is_whole(*h))).count()
     }
 
-    /// Time that stopping takes: a batch, writing so many bytes, and something to spare.
-    fn needed(&self, bytes: usize) -> Duration {
-        let spare = self.whole_time.map_or(MOST_SPARE, |whole| whole.mul_f64(SPARE_SHARE).min(MOST_SPARE));
-        self.longest_batch + Duration::from_secs_f64(bytes as f64 / self.pace) + spare
-    }
-
     /// Keeps the finished blocks before a stop, unless there is no time for it.
-    fn stop_midway(&mut self, needed: Duration, write: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let writing = needed.saturating_sub(self.longest_batch);
+    fn stop_midway(&mut self, writing: Duration, write: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         // A process that did nothing else keeps what it did: otherwise starting again and again might come to nothing.
         let is_late = self.has_kept && self.stop.time_left().is_some_and(|left| left < writing / 2);
         if is_late {
@@ -328,7 +307,7 @@ impl<'a> Keeper<'a> {
         let (index, bytes) = written?;
         self.has_kept = true;
         let seconds = begin.elapsed().as_secs_f64();
-        self.pace = bytes as f64 / seconds.max(1e-3);
+        self.clock.wrote(bytes, seconds);
         let file = self.relative(&index);
         let Standing { iteration, done, .. } = self.standing;
         self.progress.write(Event::Part { iteration, file, bytes, seconds, particles_done: done })
@@ -341,7 +320,7 @@ impl<'a> Keeper<'a> {
 
     /// What the iteration took after its expectation step.
     pub fn rest_took(&mut self, time: Duration) {
-        self.rest = time;
+        self.clock.rest_took(time);
     }
 
     fn tell(&mut self) -> Result<()> {

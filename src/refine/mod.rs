@@ -3,7 +3,10 @@
 //! [`run`] reads the inputs, makes the state of iteration 0 or takes it from the newest checkpoint, and then, until
 //! the end: sizes and sampling of the iteration, expectation ([`step`]), maximisation ([`maximise`]), decisions, files.
 
+mod account;
 mod accuracy;
+mod clock;
+mod ending;
 pub mod export;
 mod files;
 mod grid;
@@ -41,7 +44,9 @@ use crate::plan::Plan;
 use crate::plan::RunDir;
 use crate::sampling;
 
-use files::Ending;
+use account::Account;
+use account::FILES;
+use ending::Ending;
 use files::Files;
 use images::Images;
 pub use inputs::Inputs;
@@ -59,6 +64,7 @@ struct Job<'a> {
     plan: &'a Plan,
     inputs: &'a Inputs,
     images: &'a Images<'a>,
+    files: &'a Files<'a>,
 }
 
 /// Does the work of a run folder from where it stands: from the beginning, or after its newest checkpoint.
@@ -67,12 +73,12 @@ struct Job<'a> {
 /// Whatever is wrong with the inputs, the plan or the file system; finished iterations stay on disk.
 pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume) -> Result<ExitCode> {
     let stop = Stop::watch(run_dir, plan)?;
-    let mut files = Files::open(run_dir, plan)?;
+    let mut account = Account::open(run_dir, plan)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(plan.thread_count())
         .build()
         .map_err(|cause| Error::internal(format!("threads: {cause}")))?;
-    let code = pool.install(|| refine(run_dir, plan, resume, &mut files, &stop))?;
+    let code = pool.install(|| refine(run_dir, plan, resume, &mut account, &stop))?;
     if code == ExitCode::Checkpointed {
         // The next start is to go on.
         run_dir.take_abort_request()?;
@@ -80,16 +86,23 @@ pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume) -> Result<ExitCode> {
     Ok(code)
 }
 
-fn refine(run_dir: &RunDir, plan: &Plan, resume: Resume, files: &mut Files, stop: &Arc<Stop>) -> Result<ExitCode> {
+fn refine(
+    run_dir: &RunDir,
+    plan: &Plan,
+    resume: Resume,
+    account: &mut Account<'_>,
+    stop: &Arc<Stop>,
+) -> Result<ExitCode> {
     checkpoint::sweep(run_dir.root())?;
     let inputs = Inputs::load(plan)?;
     for sentence in inputs.not_applied(plan) {
-        files.warn(&sentence)?;
+        account.warn(&sentence)?;
     }
     let images = Images::new(&inputs.dataset, &inputs.headers);
-    let job = Job { plan, inputs: &inputs, images: &images };
+    let files = Files::new(run_dir, plan);
+    let job = Job { plan, inputs: &inputs, images: &images, files: &files };
     let mut keeper = Keeper::new(run_dir, plan, &inputs.origin, Arc::clone(stop))?;
-    let (mut state, usual_spread) = begin(run_dir, &job, resume, files, &mut keeper)?;
+    let (mut state, usual_spread) = begin(run_dir, &job, resume, account, &mut keeper)?;
     let mut engine = Engine::new(plan, &inputs, usual_spread);
     let mut ending = Ending::after(&state);
     while !is_finished(plan, &state) {
@@ -97,14 +110,14 @@ fn refine(run_dir: &RunDir, plan: &Plan, resume: Resume, files: &mut Files, stop
         if stop.flag().load(Relaxed) {
             keeper.settle()?;
             keeper.tell_stop_before(next)?;
-            files.finished(ending, true)?;
+            account.finished(ending, true)?;
             return Ok(ExitCode::Checkpointed);
         }
-        match iteration(&job, &mut engine, state, files, &mut keeper)? {
+        match iteration(&job, &mut engine, state, account, &mut keeper)? {
             Some(after) => state = after,
             None => {
                 keeper.settle()?;
-                files.finished(ending, true)?;
+                account.finished(ending, true)?;
                 return Ok(ExitCode::Checkpointed);
             }
         }
@@ -112,7 +125,7 @@ fn refine(run_dir: &RunDir, plan: &Plan, resume: Resume, files: &mut Files, stop
         ending = Ending::after(&state);
     }
     keeper.settle()?;
-    files.finished(ending, false)?;
+    account.finished(ending, false)?;
     Ok(ExitCode::Done)
 }
 
@@ -121,7 +134,7 @@ fn begin(
     run_dir: &RunDir,
     job: &Job<'_>,
     resume: Resume,
-    files: &mut Files,
+    account: &mut Account<'_>,
     keeper: &mut Keeper<'_>,
 ) -> Result<(State, Vec<f64>)> {
     let (plan, inputs) = (job.plan, job.inputs);
@@ -131,28 +144,28 @@ fn begin(
     };
     if let Some(loaded) = latest {
         for warning in &loaded.warnings {
-            files.warn(warning)?;
+            account.warn(warning)?;
         }
         let place = loaded.path.display().to_string();
         for warning in resume::check(&place, &loaded.checkpoint, plan, inputs, resume)? {
-            files.warn(&warning)?;
+            account.warn(&warning)?;
         }
         let state = loaded.checkpoint.state;
         let done = keeper.goes_on_from(state.iteration, &checkpoint::recorded_digest(&loaded.path)?)?;
-        files.started(inputs, Some((state.iteration, done)))?;
+        account.started(inputs, Some((state.iteration, done)))?;
         let usual_spread = match state.iteration {
             0 => spread::of_particles(job)?,
             _ => Vec::new(),
         };
         return Ok((state, usual_spread));
     }
-    files.started(inputs, None)?;
+    account.started(inputs, None)?;
     let start = start::start(plan, inputs, job.images)?;
     for warning in start.warnings {
-        files.warn(&warning)?;
+        account.warn(&warning)?;
     }
     let orientations = grid::orientations(plan, inputs, &start.state)?;
-    files.iteration(inputs, &start.state, &orientations, 0)?;
+    job.files.iteration(inputs, &start.state, &orientations, 0)?;
     keeper.save(&start.state)?;
     Ok((start.state, start.usual_spread))
 }
@@ -166,15 +179,15 @@ fn iteration(
     job: &Job<'_>,
     engine: &mut Engine,
     before: State,
-    files: &mut Files,
+    account: &mut Account<'_>,
     keeper: &mut Keeper<'_>,
 ) -> Result<Option<State>> {
     let (plan, inputs) = (job.plan, job.inputs);
     let (box_pixels, pixel) = (inputs.box_pixels(), inputs.pixel_size_angstrom());
     let mut state = before;
     state.iteration += 1;
-    files.iteration_started(state.iteration)?;
-    files.waited(keeper.take_blocked(), None);
+    account.iteration_started(state.iteration)?;
+    account.waited(keeper.take_blocked(), None);
     let auto = plan.kind == JobKind::Refine3d;
     let last = auto && convergence::check(&mut state.convergence);
     let correlation = plan.first_iteration_cc && state.iteration == 1;
@@ -189,7 +202,7 @@ fn iteration(
         state.sizes.coarse_size = coarse_size(plan, &state, box_pixels, pixel);
     }
     if !correlation && state.iteration > 1 {
-        files.phase("accuracy", || accuracy::estimate(job, engine, &mut state))?;
+        account.phase("accuracy", || accuracy::estimate(job, engine, &mut state))?;
     }
     if auto && state.iteration > 1 && !last {
         let (sampling, convergence) = (&mut state.sampling, &mut state.convergence);
@@ -210,12 +223,12 @@ fn iteration(
     let comparison = if correlation { Comparison::CrossCorrelation } else { Comparison::Likelihood };
     let grid = step::Grid { orientations: &orientations, translations: &translations, search, comparison };
     let used_size = state.sizes.current_size;
-    let Some(Done { old, finale, memory }) = engine.iterate(job, files, keeper, &mut state, &grid, last)? else {
+    let Some(Done { old, finale, memory }) = engine.iterate(job, account, keeper, &mut state, &grid, last)? else {
         return Ok(None);
     };
     let (layout, counted) = engine.layouts();
     if let Some(difference) = layout.difference(counted) {
-        files.warn(&format!("the memory plan was wrong, please report this: {difference}"))?;
+        account.warn(&format!("the memory plan was wrong, please report this: {difference}"))?;
     }
     let change = changes::measure(&old, &state.assignments, &inputs.group);
     changes::record(change, &state.sampling, &mut state.convergence, plan.parity);
@@ -224,16 +237,16 @@ fn iteration(
         _ => resolution::resolved_shell(state.halves[0].classes.iter().map(|c| c.ssnr.as_slice()), auto).shell,
     };
     resolution::record(shell, box_pixels, pixel, &mut state.sizes, &mut state.convergence);
-    files.phase_files(|files| {
-        files.iteration(inputs, &state, &orientations, used_size)?;
+    account.phase(FILES, || {
+        job.files.iteration(inputs, &state, &orientations, used_size)?;
         match &finale {
-            Some(finale) => files.finale(inputs, &state, finale, &orientations, used_size),
+            Some(finale) => job.files.finale(inputs, &state, finale, &orientations, used_size),
             None => Ok(()),
         }
     })?;
-    keeper.rest_took(files.rest());
-    files.waited(keeper.take_blocked(), None);
-    files.iteration_finished(&state, used_size, memory)?;
+    keeper.rest_took(account.rest());
+    account.waited(keeper.take_blocked(), None);
+    account.iteration_finished(&state, used_size, memory)?;
     Ok(Some(state))
 }
 

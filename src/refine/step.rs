@@ -33,9 +33,9 @@ use crate::sampling::Translations;
 use crate::weights;
 
 use super::Job;
-use super::files::EXPECTATION;
-use super::files::Files;
-use super::files::MAXIMISATION;
+use super::account::Account;
+use super::account::EXPECTATION;
+use super::account::MAXIMISATION;
 use super::inputs::Inputs;
 use super::keeper::DoneHalf;
 use super::keeper::Keeper;
@@ -109,22 +109,22 @@ impl Engine {
     pub fn iterate(
         &mut self,
         job: &Job<'_>,
-        files: &mut Files<'_>,
+        account: &mut Account<'_>,
         keeper: &mut Keeper<'_>,
         state: &mut State,
         grid: &Grid<'_>,
         last: bool,
     ) -> Result<Option<Done>> {
         match self.precision {
-            Precision::Single => self.iterate_in::<f32>(job, files, keeper, state, grid, last),
-            Precision::Double => self.iterate_in::<f64>(job, files, keeper, state, grid, last),
+            Precision::Single => self.iterate_in::<f32>(job, account, keeper, state, grid, last),
+            Precision::Double => self.iterate_in::<f64>(job, account, keeper, state, grid, last),
         }
     }
 
     fn iterate_in<T: Scalar>(
         &mut self,
         job: &Job<'_>,
-        files: &mut Files<'_>,
+        account: &mut Account<'_>,
         keeper: &mut Keeper<'_>,
         state: &mut State,
         grid: &Grid<'_>,
@@ -135,7 +135,7 @@ impl Engine {
         let correlation = grid.comparison == Comparison::CrossCorrelation;
         let step = maximise::Step::new(plan, job.inputs, geometry, last, correlation);
         let beside = Beside::new(plan, job.inputs, &step, grid.orientations.count());
-        let halves = files.phase("lists", || Ok(halves(job, state, grid)))?;
+        let halves = account.phase("lists", || Ok(halves(job, state, grid)))?;
         let reconstruct_images = last && job.inputs.has_reconstruct_images();
         if reconstruct_images && self.usual_spread[1].is_empty() {
             self.usual_spread[1] = spread::of_reconstruct_images(job)?;
@@ -155,19 +155,19 @@ impl Engine {
         keeper.begin(state.iteration, state.half_of.len())?;
         let both = arena.run(|run| {
             run.child(Kind::Iteration, |frame| -> Result<_> {
-                let expected = files.phase(EXPECTATION, || {
+                let expected = account.phase(EXPECTATION, || {
                     let tasks = tasks(job, state, grid, &halves, looks);
                     expect::<T>(job, keeper, &tasks, &step, &config, frame)
                 })?;
-                files.waited(keeper.take_blocked(), Some(EXPECTATION));
+                account.waited(keeper.take_blocked(), Some(EXPECTATION));
                 let Some((outcomes, mut volumes)) = expected else { return Ok(None) };
                 let mut work = Work::default();
                 outcomes.iter().for_each(|outcome| work += outcome.work);
-                files.divide_expectation(&work);
+                account.divide_expectation(&work);
                 let old = state.assignments.clone();
                 take_assignments(state, &halves, &outcomes);
-                files.set_aside(job, &outcomes)?;
-                let finale = files
+                account.set_aside(job, &outcomes)?;
+                let finale = account
                     .phase(MAXIMISATION, || maximise::update(job, state, &step, &outcomes, &mut volumes, frame))?;
                 Ok(Some((old, outcomes, finale)))
             })

@@ -41,18 +41,19 @@ fn layouts(job: JobFile) -> (Vec<(Layout, Layout)>, State) {
     let plan: Plan = resolve(&layers, 1, folder.path()).expect("a plan").plan;
     let run_dir = RunDir::new(folder.path().join("out"));
     run_dir.create().expect("a run folder");
-    let mut files = Files::open(&run_dir, &plan).expect("files");
+    let mut account = Account::open(&run_dir, &plan).expect("an account");
+    let files = Files::new(&run_dir, &plan);
     let inputs = Inputs::load(&plan).expect("inputs");
     let images = Images::new(&inputs.dataset, &inputs.headers);
     let mut keeper = Keeper::new(&run_dir, &plan, &inputs.origin, Arc::default()).expect("a keeper");
-    let job = Job { plan: &plan, inputs: &inputs, images: &images };
+    let job = Job { plan: &plan, inputs: &inputs, images: &images, files: &files };
     let start = start::start(&plan, &inputs, &images).expect("a state");
     let mut state = start.state;
     let mut engine = Engine::new(&plan, &inputs, start.usual_spread);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(plan.thread_count()).build().expect("a pool");
     let mut layouts = Vec::new();
     while !is_finished(&plan, &state) {
-        let after = pool.install(|| iteration(&job, &mut engine, state, &mut files, &mut keeper));
+        let after = pool.install(|| iteration(&job, &mut engine, state, &mut account, &mut keeper));
         state = after.expect("an iteration").expect("nobody stops it");
         let (real, counted) = engine.layouts();
         layouts.push((real, counted.clone()));
