@@ -200,15 +200,17 @@ fn consistent(state: &State) -> Result<()> {
     Ok(())
 }
 
+/// `... errno = 28, error message = ...` -> 28.
+fn errno(text: &str) -> Option<i32> {
+    let digits = text.split_once("errno = ")?.1;
+    digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
 /// Puts the file's name before the place inside it, and adds a fix by cause.
 pub(super) fn in_file(path: &Path, mut error: Error) -> Error {
     // The library reports the system's cause as text only.
-    let is_told = |texts: [&str; 2]| texts.iter().any(|text| error.problem.contains(text));
-    if is_told(["errno = 28,", "No space left"]) {
-        return Error::writing(path, &io::Error::from(io::ErrorKind::StorageFull));
-    }
-    if is_told(["errno = 122,", "quota exceeded"]) {
-        return Error::writing(path, &io::Error::from(io::ErrorKind::QuotaExceeded));
+    if let (ExitCode::Io, Some(number)) = (error.code, errno(&error.problem)) {
+        return Error::writing(path, &io::Error::from_raw_os_error(number));
     }
     let file = path.display().to_string();
     if error.place != file {

@@ -137,6 +137,7 @@ pub fn prune(run_folder: &Path, iteration: u32, retention: &Retention) -> Result
     let mut files = list(run_folder)?;
     files.retain(|(listed, _)| *listed <= iteration);
     let last = files.len().saturating_sub(retention.keep_last.max(1) as usize);
+    let mut first = Ok(());
     for (iteration, path) in &files[..last] {
         if retention.keep_every.is_some_and(|every| every > 0 && iteration % every == 0) {
             continue;
@@ -144,12 +145,13 @@ pub fn prune(run_folder: &Path, iteration: u32, retention: &Retention) -> Result
         // The file first: it is never there without its digest.
         for gone in [path.clone(), digest_path(path)] {
             match fs::remove_file(&gone) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::writing(&gone, &e)),
+                // What cannot go does not keep the others.
+                Err(e) if e.kind() != io::ErrorKind::NotFound => first = first.and(Err(Error::writing(&gone, &e))),
                 _ => {}
             }
         }
     }
-    Ok(())
+    first
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub struct InputFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub identity: Identity,
-    /// BLAKE3 of the resolved plan, hexadecimal.
+    /// BLAKE3 of the settings that decide a result, hexadecimal.
     pub plan_digest: String,
     pub inputs: Vec<InputFile>,
 }
@@ -102,6 +102,19 @@ impl Identity {
 }
 
 impl Origin {
+    /// BLAKE3, hexadecimal, of inputs and settings: what is summed within an iteration belongs to all of them.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let mut add = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        };
+        add(&self.plan_digest);
+        for InputFile { role, path, bytes, digest } in &self.inputs {
+            [role, path, &bytes.to_string(), digest].into_iter().for_each(|text| add(text));
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
     /// One sentence for each input that is not what it was when the checkpoint `self` was written.
     pub fn changed_inputs(&self, now: &[InputFile]) -> Vec<String> {
         let mut sentences = Vec::new();

@@ -17,6 +17,7 @@ use crate::product::Voxel;
 
 use super::folder::folder_of;
 use super::origin::Identity;
+use super::origin::Origin;
 use super::part;
 use super::part::Part;
 use super::part::Written;
@@ -30,8 +31,9 @@ struct Index {
     iteration: u32,
     /// BLAKE3 of the checkpoint that the iteration began from.
     parent: String,
-    /// Who summed: another one's sums are not gone on with.
+    /// Who summed, and what: other sums are not gone on with.
     identity: String,
+    inputs: String,
     files: Vec<Entry>,
 }
 
@@ -99,6 +101,7 @@ pub struct Parts {
     iteration: u32,
     parent: String,
     identity: String,
+    inputs: String,
     entries: Vec<Entry>,
     /// Number of the next writing.
     next: u32,
@@ -109,13 +112,13 @@ impl Parts {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn new(run_folder: &Path, iteration: u32, parent: &str, identity: &Identity) -> Result<Self> {
+    pub fn new(run_folder: &Path, iteration: u32, parent: &str, origin: &Origin) -> Result<Self> {
         let folder = folder_of(run_folder);
         let numbers = names(&folder)?.into_iter().filter_map(|name| Some((of_part(&name)?, name)));
         let of_this = numbers.filter(|(i, _)| *i == iteration).filter_map(|(_, name)| writing_of(&name));
         let next = of_this.max().map_or(0, |last| last + 1);
-        let (parent, identity) = (parent.to_owned(), words(identity));
-        Ok(Self { folder, iteration, parent, identity, entries: Vec::new(), next })
+        let (identity, inputs) = (words(&origin.identity), origin.digest());
+        Ok(Self { folder, iteration, parent: parent.to_owned(), identity, inputs, entries: Vec::new(), next })
     }
 
     /// Whether all of a half set is in the parts.
@@ -148,6 +151,7 @@ impl Parts {
             iteration: self.iteration,
             parent: self.parent.clone(),
             identity: self.identity.clone(),
+            inputs: self.inputs.clone(),
             files: self.entries.clone(),
         };
         let line = serde_json::to_string(&index).map_err(|cause| Error::internal(format!("index: {cause}")))?;
@@ -165,13 +169,8 @@ impl Parts {
     ///
     /// # Errors
     /// They cannot be used, and why: the iteration is to be done anew.
-    pub fn load(
-        run_folder: &Path,
-        iteration: u32,
-        parent: &str,
-        identity: &Identity,
-    ) -> Result<Option<(Self, Vec<Part>)>> {
-        let mut parts = Self::new(run_folder, iteration, parent, identity)?;
+    pub fn load(run_folder: &Path, iteration: u32, parent: &str, origin: &Origin) -> Result<Option<(Self, Vec<Part>)>> {
+        let mut parts = Self::new(run_folder, iteration, parent, origin)?;
         let path = parts.folder.join(index_name(iteration));
         let text = match fs::read(&path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -185,6 +184,9 @@ impl Parts {
         }
         if index.identity != parts.identity {
             return Err(wrong(format!("was written by {}; this is {}", index.identity, parts.identity)));
+        }
+        if index.inputs != parts.inputs {
+            return Err(wrong("was summed from other inputs or with other settings".to_owned()));
         }
         let mut entries = index.files;
         entries.sort_by_key(|entry| entry.half);

@@ -9,6 +9,8 @@ use std::time::SystemTime;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::formats::atomic::TEMPORARY;
+use crate::plan::RunDir;
 
 use super::folder::folder_of;
 use super::folder::iteration_of;
@@ -34,7 +36,7 @@ pub fn sweep(run_folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     for (path, name, age) in entries(run_folder)? {
-        if is_atomic(&name) && age >= YOUNGEST {
+        if is_atomic(&name) && (age >= YOUNGEST || is_result(&name)) {
             gone.push(path);
         }
     }
@@ -79,10 +81,16 @@ fn is_draft(name: &str) -> bool {
 
 /// A file that was being written by `formats::atomic`, or a setting by the launcher.
 fn is_atomic(name: &str) -> bool {
-    let letters = [".tmp-", ".new-"].iter().find_map(|prefix| name.strip_prefix(prefix));
+    let rest = [TEMPORARY, ".new-"].iter().find_map(|prefix| name.strip_prefix(prefix));
+    let letters = rest.map(|rest| rest.rsplit('-').next().unwrap_or_default());
     letters.is_some_and(|letters| {
         letters.len() == RANDOM_LETTERS && letters.bytes().all(|letter| letter.is_ascii_alphanumeric())
     })
+}
+
+/// A result of the refinement: only the engine writes those.
+fn is_result(name: &str) -> bool {
+    name.starts_with(&format!("{TEMPORARY}{}_", RunDir::OUTPUT_PREFIX))
 }
 
 /// The digest of a checkpoint that never came or was removed.
@@ -113,10 +121,11 @@ mod tests {
             ("checkpoint/.iter-012.h5.b3.tmp", now),
             ("checkpoint/.iter-013.part.000.1.h5.tmp", now),
             ("checkpoint/.iter-013.parts.tmp", now),
-            ("checkpoint/.tmp-aB3dEf", now),
+            ("checkpoint/.tmp-iter-013.parts.json-aB3dEf", now),
             ("checkpoint/iter-009.h5.b3", now),
             (".new-Zz9876", old),
-            (".tmp-012345", old),
+            (".tmp-report.html-012345", old),
+            (".tmp-run_it001_data.star-01b345", now),
         ];
         let kept = [
             ("checkpoint/iter-011.h5", old),
@@ -126,7 +135,7 @@ mod tests {
             ("checkpoint/.iter-x.h5.tmp", old),
             ("checkpoint/.iter-012.h5.tmp.mine", old),
             ("checkpoint/notes.b3", old),
-            (".tmp-young1", now),
+            (".tmp-report.html-young1", now),
             (".tmp-mine", old),
             (".tmp-mine.txt", old),
             (".iter-012.h5.tmp", old),

@@ -54,7 +54,14 @@ pub fn verify(path: &Path) -> Result<Vec<Verdict>> {
 /// There is none.
 pub(super) fn files(path: &Path) -> Result<Vec<(Option<u32>, PathBuf)>> {
     if path.is_file() {
-        let iteration = path.file_name().and_then(|name| name.to_str()).and_then(folder::iteration_of);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.ends_with(".b3") || name.contains(".part") {
+            return Err(Error::usage(
+                format!("{} is a digest, or a part of an iteration, and no checkpoint", path.display()),
+                "Name the run folder: digests and parts are read with the checkpoints they belong to.",
+            ));
+        }
+        let iteration = folder::iteration_of(&name);
         return Ok(vec![(iteration, path.to_path_buf())]);
     }
     let inside = folder::list(path)?;

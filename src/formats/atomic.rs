@@ -1,5 +1,6 @@
 //! Files that appear whole or not at all.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +11,9 @@ use tempfile::NamedTempFile;
 
 use crate::error::Error;
 use crate::error::Result;
+
+/// How temporary names begin; the final name and some letters follow.
+pub const TEMPORARY: &str = ".tmp-";
 
 /// A file under a temporary name in the folder of its final one. It goes away unless it is committed.
 #[derive(Debug)]
@@ -25,9 +29,12 @@ impl AtomicFile {
     /// `CannotCreate` or `Io`, naming `path`.
     pub fn create(path: &Path) -> Result<Self> {
         // 0o666 less the umask, as for any other file; the default of temporary files is 0o600.
+        let mut prefix = OsString::from(TEMPORARY);
+        prefix.push(path.file_name().unwrap_or_default());
+        prefix.push("-");
         let temporary = tempfile::Builder::new()
             .permissions(Permissions::from_mode(0o666))
-            .prefix(".tmp-")
+            .prefix(&prefix)
             .tempfile_in(folder(path))
             .map_err(|cause| Error::writing(path, &cause))?;
         Ok(Self { temporary, path: path.to_path_buf() })

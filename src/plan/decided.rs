@@ -147,6 +147,15 @@ impl Plan {
         Ok(text + "\n")
     }
 
+    /// BLAKE3, hexadecimal, of the settings that decide a result: neither what may change on the way, nor where files
+    /// lie (their content has fingerprints of its own).
+    pub fn digest(&self) -> Result<String> {
+        let mut map = self.comparable();
+        map.retain(|key, _| !MAY_CHANGE.contains(&key.as_str()) && !PATHS.contains(&key.as_str()) && key != "format");
+        let text = serde_json::to_string(&map).map_err(|cause| Error::internal(format!("plan: {cause}")))?;
+        Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
+    }
+
     /// Reads `plan.json`.
     ///
     /// # Errors

@@ -77,6 +77,9 @@ impl RunDir {
     /// The file is there and cannot be removed.
     pub fn take_abort_request(&self) -> Result<bool> {
         let path = self.abort_request();
+        if path.is_dir() {
+            return Ok(false);
+        }
         match fs::remove_file(&path) {
             Ok(()) => Ok(true),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),

@@ -10,6 +10,8 @@ const SHORTEST_SECONDS: f64 = 1e-3;
 /// Spare time before the end of what was given: this share of it, at most so much.
 const SPARE_SHARE: f64 = 0.05;
 const MOST_SPARE: Duration = Duration::from_secs(60);
+/// A rest of an iteration that a batch system may not wait for.
+const LONG_REST: Duration = Duration::from_secs(10);
 
 /// Measured times.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +60,11 @@ impl Clock {
     /// Writing so many bytes, with something to spare.
     pub fn writing(&self, bytes: usize) -> Duration {
         Duration::from_secs_f64(bytes as f64 / self.pace) + self.spare
+    }
+
+    /// Whether the rest of an iteration takes so long that writing so many bytes before it is worth its time.
+    pub fn is_long_rest(&self, bytes: usize) -> bool {
+        self.rest >= LONG_REST && self.rest > self.writing(bytes) - self.spare
     }
 
     /// Stopping within the expectation step: a batch, and writing.

@@ -1,5 +1,6 @@
 //! Everything a refinement reads before its first iteration.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::checkpoint::Identity;
@@ -83,6 +84,9 @@ impl Inputs {
         for (name, file) in &reference_files {
             inputs.push(InputFile::of_table("reference", name, file)?);
         }
+        for file in dataset.optics.iter().filter_map(|group| group.mtf_file.as_ref()).collect::<BTreeSet<_>>() {
+            inputs.push(InputFile::of_table("MTF", &text(file), &plan.file(file))?);
+        }
         let mask = match &plan.mask {
             None => None,
             Some(path) => {
@@ -106,7 +110,7 @@ impl Inputs {
             block_particles: plan.block_particles as u32,
             instruction_set: isa.name().to_owned(),
         };
-        let plan_digest = blake3::hash(plan.to_json()?.as_bytes()).to_hex().to_string();
+        let plan_digest = plan.digest()?;
         Ok(Self {
             options: Options { mtfs: mtfs(plan, &dataset.optics)?, ..options(plan, dataset.groups.len()) },
             group: PointGroup::parse(&plan.symmetry)?,

@@ -60,7 +60,7 @@ pub struct Keeper<'a> {
     /// Digest of the checkpoint that the present iteration began from, once that is on disk.
     parent: Option<String>,
     /// What could not be written, until it can.
-    unsaved: Option<State>,
+    unsaved: Option<Arc<State>>,
     parts: Option<Parts>,
     /// Parts of an earlier process, one a half set.
     earlier: Vec<Part>,
@@ -74,6 +74,8 @@ pub struct Keeper<'a> {
     clock: Clock,
     /// Something was kept by this process: going on from there is progress.
     has_kept: bool,
+    /// Why the latest writing failed, if nothing was written since.
+    failure: Option<Error>,
 }
 
 impl<'a> Keeper<'a> {
@@ -99,6 +101,7 @@ impl<'a> Keeper<'a> {
             kept: now,
             blocked: Duration::ZERO,
             has_kept: false,
+            failure: None,
         })
     }
 
@@ -110,7 +113,7 @@ impl<'a> Keeper<'a> {
     /// that are done already.
     pub fn goes_on_from(&mut self, iteration: u32, digest: &str) -> Result<usize> {
         self.parent = Some(digest.to_owned());
-        match Parts::load(&self.root, iteration + 1, digest, &self.origin.identity) {
+        match Parts::load(&self.root, iteration + 1, digest, self.origin) {
             Ok(None) => Ok(0),
             Ok(Some((parts, earlier))) => {
                 let mut done = 0;
@@ -128,8 +131,7 @@ impl<'a> Keeper<'a> {
     }
 
     fn repeat(&mut self, iteration: u32, error: &Error) -> Result<()> {
-        let (place, problem) = (&error.place, &error.problem);
-        self.warn(&format!("{place}: {problem}; iteration {iteration} begins anew"))
+        self.warn(&format!("{}; iteration {iteration} begins anew", sentence(error)))
     }
 
     /// Begins to write the state after an iteration.
@@ -138,7 +140,7 @@ impl<'a> Keeper<'a> {
         self.settle()?;
         (self.parent, self.unsaved, self.parts) = (None, None, None);
         (self.earlier, self.resumed) = (Vec::new(), 0);
-        self.saver.begin(state.clone())?;
+        self.saver.begin(Arc::new(state.clone()));
         self.blocked += begin.elapsed();
         self.kept = Instant::now();
         Ok(())
@@ -150,23 +152,24 @@ impl<'a> Keeper<'a> {
             None => Ok(()),
             Some(Ok(saved)) => self.saved(saved),
             Some(Err(unsaved)) => {
-                let error = unsaved.error;
+                let iteration = unsaved.state.iteration;
+                let stays = if iteration > 0 { ", the one before stays" } else { "" };
                 self.warn(&format!(
-                    "{}: {}; the run goes on without a checkpoint of iteration {}, the one before stays",
-                    error.place, error.problem, unsaved.state.iteration
+                    "{}; the run goes on without a checkpoint of iteration {iteration}{stays}",
+                    sentence(&unsaved.error)
                 ))?;
-                self.unsaved = Some(unsaved.state);
+                (self.unsaved, self.failure) = (Some(unsaved.state), Some(unsaved.error));
                 Ok(())
             }
         }
     }
 
     fn saved(&mut self, saved: Saved) -> Result<()> {
-        self.has_kept = true;
+        (self.has_kept, self.failure) = (true, None);
         self.parent = Some(saved.digest);
         self.clock.wrote(saved.bytes, saved.seconds);
         if let Some(error) = saved.leftover {
-            self.warn(&format!("{}: {}", error.place, error.problem))?;
+            self.warn(&sentence(&error))?;
         }
         let file = self.relative(&saved.path);
         let Saved { iteration, bytes, seconds, .. } = saved;
@@ -223,7 +226,9 @@ impl<'a> Keeper<'a> {
             self.stop_midway(self.clock.writing(bytes), |keeper| keeper.write_parts(half, labels, done, midway))?;
             return Ok(Next::Stop);
         }
-        if self.every.is_some_and(|every| self.kept.elapsed() >= every) {
+        // What follows may take long, and nothing stops it.
+        let is_before_long = is_complete && self.clock.is_long_rest(bytes);
+        if is_before_long || self.every.is_some_and(|every| self.kept.elapsed() >= every) {
             self.try_to_keep(|keeper| keeper.write_parts(half, labels, done, midway))?;
         }
         if self.told.elapsed() >= PAUSE {
@@ -261,6 +266,22 @@ impl<'a> Keeper<'a> {
         self.tell_stop(iteration, self.resumed)
     }
 
+    /// The run stops before its end. What could not be written yet is tried once more.
+    ///
+    /// # Errors
+    /// Nothing that this process did could be written: starting again would do the same.
+    pub fn stopped(&mut self) -> Result<()> {
+        self.settle()?;
+        if let Some(state) = self.unsaved.take() {
+            self.saver.begin(state);
+            self.settle()?;
+        }
+        match self.failure.take() {
+            Some(error) if !self.has_kept => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Tells why the run stops, and where it stands.
     fn tell_stop(&mut self, iteration: u32, particles_done: usize) -> Result<()> {
         let cause = self.stop.cause().map_or_else(String::new, |cause| cause.to_string());
@@ -275,10 +296,15 @@ impl<'a> Keeper<'a> {
         self.kept = Instant::now();
         match outcome {
             Ok(()) => Ok(()),
-            Err(error) => self.warn(&format!(
-                "{}: {}; what is finished of iteration {} is not kept yet, earlier checkpoints stay",
-                error.place, error.problem, self.standing.iteration
-            )),
+            Err(error) => {
+                self.warn(&format!(
+                    "{}; what is finished of iteration {} is not kept yet, earlier checkpoints stay",
+                    sentence(&error),
+                    self.standing.iteration
+                ))?;
+                self.failure = Some(error);
+                Ok(())
+            }
         }
     }
 
@@ -292,7 +318,7 @@ impl<'a> Keeper<'a> {
         let begin = Instant::now();
         self.settle()?;
         if let Some(state) = self.unsaved.take() {
-            self.saver.begin(state)?;
+            self.saver.begin(state);
             self.settle()?;
         }
         let Some(parent) = &self.parent else {
@@ -300,12 +326,12 @@ impl<'a> Keeper<'a> {
         };
         let mut parts = match self.parts.take() {
             Some(parts) => parts,
-            None => Parts::new(&self.root, self.standing.iteration, parent, &self.origin.identity)?,
+            None => Parts::new(&self.root, self.standing.iteration, parent, self.origin)?,
         };
         let written = write_all(&mut parts, half, labels, done, midway);
         self.parts = Some(parts);
         let (index, bytes) = written?;
-        self.has_kept = true;
+        (self.has_kept, self.failure) = (true, None);
         let seconds = begin.elapsed().as_secs_f64();
         self.clock.wrote(bytes, seconds);
         let file = self.relative(&index);
@@ -327,6 +353,14 @@ impl<'a> Keeper<'a> {
         self.told = Instant::now();
         let Standing { iteration, done, total, .. } = self.standing;
         self.progress.write(Event::Batch { iteration, particles_done: done, particles_total: total })
+    }
+}
+
+/// An error in one line, for a warning.
+fn sentence(error: &Error) -> String {
+    match error.place.as_str() {
+        "" => error.problem.clone(),
+        place => format!("{place}: {}", error.problem),
     }
 }
 

@@ -79,10 +79,8 @@ pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume) -> Result<ExitCode> {
         .build()
         .map_err(|cause| Error::internal(format!("threads: {cause}")))?;
     let code = pool.install(|| refine(run_dir, plan, resume, &mut account, &stop))?;
-    if code == ExitCode::Checkpointed {
-        // The next start is to go on.
-        run_dir.take_abort_request()?;
-    }
+    // The next start is to go on.
+    run_dir.take_abort_request()?;
     Ok(code)
 }
 
@@ -108,18 +106,12 @@ fn refine(
     while !is_finished(plan, &state) {
         let next = state.iteration + 1;
         if stop.flag().load(Relaxed) {
-            keeper.settle()?;
             keeper.tell_stop_before(next)?;
-            account.finished(ending, true)?;
-            return Ok(ExitCode::Checkpointed);
+            return stopped(&mut keeper, account, ending);
         }
         match iteration(&job, &mut engine, state, account, &mut keeper)? {
             Some(after) => state = after,
-            None => {
-                keeper.settle()?;
-                account.finished(ending, true)?;
-                return Ok(ExitCode::Checkpointed);
-            }
+            None => return stopped(&mut keeper, account, ending),
         }
         keeper.save(&state)?;
         ending = Ending::after(&state);
@@ -127,6 +119,13 @@ fn refine(
     keeper.settle()?;
     account.finished(ending, false)?;
     Ok(ExitCode::Done)
+}
+
+/// The run ends before its end.
+fn stopped(keeper: &mut Keeper<'_>, account: &mut Account<'_>, ending: Ending) -> Result<ExitCode> {
+    keeper.stopped()?;
+    account.finished(ending, true)?;
+    Ok(ExitCode::Checkpointed)
 }
 
 /// The state from which the run goes on or begins, and the usual spread of the pixels while not all images were seen.

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 use crate::model::State;
+use crate::plan::JobKind;
 use crate::plan::Plan;
 
 use super::inputs::Inputs;
@@ -44,6 +45,17 @@ pub fn check(
         return Err(Error::bad_data(place, problem, fix));
     }
     suits(place, &checkpoint.state, plan, inputs)?;
+    // Another version may know other settings.
+    let is_same_program = old.identity.program_version == new.identity.program_version;
+    let mut told = Vec::new();
+    if is_same_program && old.plan_digest != new.plan_digest {
+        let problem = "plan.json has other settings than those the run began with";
+        if !resume.force {
+            let fix = "Restore plan.json, start a new run folder, or go on all the same: `relion-rs resume --force`.";
+            return Err(Error::bad_data(place, problem, fix));
+        }
+        told.push(format!("{problem}: going on all the same"));
+    }
     let differences = old.identity.differences(&new.identity);
     if resume.exact && !differences.is_empty() {
         return Err(Error::new(
@@ -55,17 +67,22 @@ pub fn check(
     }
     let changed = changed.into_iter().map(|sentence| format!("{sentence}: going on all the same"));
     let differences = differences.into_iter().map(|what| format!("{what}: results may differ in the last bits"));
-    Ok(changed.chain(differences).collect())
+    told.extend(changed.chain(differences));
+    Ok(told)
 }
 
 /// Whether the state has the inputs' sizes.
 fn suits(place: &str, state: &State, plan: &Plan, inputs: &Inputs) -> Result<()> {
     let half = &state.halves[0];
+    let shells = inputs.box_pixels() / 2 + 1;
     let rows = [
+        ("half sets", state.halves.len(), if plan.kind == JobKind::Refine3d { 2 } else { 1 }),
         ("particles", state.assignments.len(), inputs.dataset.particles.len()),
         ("classes", half.classes.len(), plan.classes),
         ("voxels an edge", half.classes[0].map.box_pixels, inputs.box_pixels()),
         ("optics groups", half.noise.len(), inputs.dataset.optics.len()),
+        ("shells", half.classes[0].tau2.len(), shells),
+        ("shells of the noise", half.noise.first().map_or(0, Vec::len), shells),
         ("micrograph groups", half.groups.len(), inputs.dataset.groups.len()),
     ];
     match rows.iter().find(|(_, there, here)| there != here) {

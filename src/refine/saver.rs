@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -27,8 +28,18 @@ pub struct Saved {
 
 /// A state that could not be written; it is still to be.
 pub struct Unsaved {
-    pub state: State,
+    pub state: Arc<State>,
     pub error: Error,
+}
+
+/// What came of writing a state.
+type Outcome = std::result::Result<Saved, Unsaved>;
+
+/// A state that is being written, or was.
+enum Busy {
+    Writing(JoinHandle<Outcome>),
+    /// No thread could be had for it.
+    Done(Outcome),
 }
 
 /// Writes one state at a time.
@@ -36,7 +47,7 @@ pub struct Saver {
     root: PathBuf,
     origin: Origin,
     retention: Retention,
-    busy: Option<JoinHandle<std::result::Result<Saved, Box<Unsaved>>>>,
+    busy: Option<Busy>,
 }
 
 impl Saver {
@@ -45,27 +56,41 @@ impl Saver {
     }
 
     /// Begins to write a state. The one before must have been waited for.
-    pub fn begin(&mut self, state: State) -> Result<()> {
+    pub fn begin(&mut self, state: Arc<State>) {
         assert!(self.busy.is_none(), "one state at a time");
-        let (root, origin, retention) = (self.root.clone(), self.origin.clone(), self.retention);
-        let work = move || match write(&root, &state, &origin, &retention) {
-            Ok(saved) => Ok(saved),
-            Err(error) => Err(Box::new(Unsaved { state, error })),
+        let write = |state: Arc<State>| {
+            let (root, origin, retention) = (self.root.clone(), self.origin.clone(), self.retention);
+            move || write(&root, &state, &origin, &retention).map_err(|error| Unsaved { state, error })
         };
-        let thread = thread::Builder::new().name("checkpoint".to_owned()).spawn(work);
-        self.busy = Some(thread.map_err(|cause| Error::internal(format!("threads: {cause}")))?);
-        Ok(())
+        let thread = thread::Builder::new().name("checkpoint".to_owned()).spawn(write(Arc::clone(&state)));
+        self.busy = Some(thread.map_or_else(|_| Busy::Done(write(state)()), Busy::Writing));
     }
 
     /// Whether [`Self::wait`] returns at once, with something.
     pub fn is_done(&self) -> bool {
-        self.busy.as_ref().is_some_and(JoinHandle::is_finished)
+        self.busy.as_ref().is_some_and(|busy| match busy {
+            Busy::Writing(thread) => thread.is_finished(),
+            Busy::Done(_) => true,
+        })
     }
 
     /// Waits for what was begun; `None` when nothing was.
-    pub fn wait(&mut self) -> Result<Option<std::result::Result<Saved, Box<Unsaved>>>> {
-        let joined = self.busy.take().map(JoinHandle::join).transpose();
-        joined.map_err(|_| Error::internal("the thread that writes checkpoints died"))
+    pub fn wait(&mut self) -> Result<Option<Outcome>> {
+        match self.busy.take() {
+            None => Ok(None),
+            Some(Busy::Done(outcome)) => Ok(Some(outcome)),
+            Some(Busy::Writing(thread)) => {
+                thread.join().map(Some).map_err(|_| Error::internal("the thread that writes checkpoints died"))
+            }
+        }
+    }
+}
+
+/// However a run ends: a state whose writing has begun is written.
+impl Drop for Saver {
+    fn drop(&mut self) {
+        // What came of it is for the next start to see.
+        let _ = self.wait();
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 use std::time::SystemTime;
 
 use nix::sys::signal::SigSet;
@@ -58,7 +59,9 @@ impl fmt::Display for Cause {
 pub struct Stop {
     raised: AtomicBool,
     cause: Mutex<Option<Cause>>,
-    end: Option<SystemTime>,
+    /// The end of `max_hours`, and that of the batch job by the clock on the wall.
+    end: Option<Instant>,
+    job_end: Option<SystemTime>,
     /// Time that stopping takes, in milliseconds; 0 while the clock is not to end the run.
     needed: AtomicU64,
 }
@@ -75,7 +78,7 @@ impl Stop {
         signals.thread_block().map_err(failed)?;
         let incoming =
             SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(failed)?;
-        let stop = Arc::new(Self { end: end_of_time(plan), ..Self::default() });
+        let stop = Arc::new(Self { end: end_of_hours(plan), job_end: end_of_job(), ..Self::default() });
         look_for_request(&stop, run_dir);
         let (watcher, run_dir) = (Arc::clone(&stop), run_dir.clone());
         let look = move || look(&watcher, &incoming, &signals, &run_dir);
@@ -97,7 +100,9 @@ impl Stop {
 
     /// Time until the end of what was given, if that is known.
     pub fn time_left(&self) -> Option<Duration> {
-        self.end.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default())
+        let own = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+        let job = self.job_end.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default());
+        own.into_iter().chain(job).min()
     }
 
     /// From now on the run stops when less than this is left.
@@ -117,17 +122,18 @@ impl Stop {
     }
 }
 
-/// The earlier of the end of `max_hours` from now and of the batch job.
-fn end_of_time(plan: &Plan) -> Option<SystemTime> {
-    let own = plan.max_hours.map(|hours| SystemTime::now() + Duration::from_secs_f64(hours * SECONDS_PER_HOUR));
-    let slurm = std::env::var(SLURM_END).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let slurm =
-        slurm.filter(|seconds| *seconds > 0).map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-    own.into_iter().chain(slurm).min()
+fn end_of_hours(plan: &Plan) -> Option<Instant> {
+    plan.max_hours.and_then(|hours| Instant::now().checked_add(Duration::from_secs_f64(hours * SECONDS_PER_HOUR)))
+}
+
+/// What is no time, or one that no clock will show, is none.
+fn end_of_job() -> Option<SystemTime> {
+    let seconds = std::env::var(SLURM_END).ok()?.trim().parse::<u64>().ok().filter(|seconds| *seconds > 0)?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 fn look_for_request(stop: &Stop, run_dir: &RunDir) {
-    if run_dir.abort_request().exists() {
+    if run_dir.abort_request().is_file() {
         stop.raise(Cause::AbortRequest);
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use relion_rs::checkpoint::Identity;
+use relion_rs::checkpoint::Origin;
 use relion_rs::checkpoint::Parts;
 use relion_rs::checkpoint::remove_parts;
 use relion_rs::expectation::products::Contribution;
@@ -63,17 +64,13 @@ fn sums(classes: usize, voxels: usize) -> Vec<Vec<Voxel>> {
     (0..classes).map(|_| (0..voxels).map(|_| [number(), number(), number()]).collect()).collect()
 }
 
-fn identity() -> Identity {
-    origin().identity
-}
-
 /// A run folder with parts of two half sets of iteration 13.
 fn kept() -> (TempDir, Finished, Vec<Vec<Voxel>>) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("checkpoint")).unwrap();
     let (finished, sums) = (finished(70, 2), sums(2, 50));
     let borrowed: Vec<&[Voxel]> = sums.iter().map(Vec::as_slice).collect();
-    let mut parts = Parts::new(folder.path(), 13, PARENT, &identity()).unwrap();
+    let mut parts = Parts::new(folder.path(), 13, PARENT, &origin()).unwrap();
     parts.write(0, 1, &finished, &borrowed, true).unwrap();
     parts.write(1, 2, &finished, &borrowed, false).unwrap();
     parts.commit().unwrap();
@@ -91,7 +88,7 @@ fn file(folder: &TempDir, name: &str) -> PathBuf {
 
 /// Reads everything back, as a run that goes on does.
 fn load(folder: &Path) -> relion_rs::error::Result<Vec<(Finished, Vec<Vec<Voxel>>)>> {
-    let (_, parts) = Parts::load(folder, 13, PARENT, &identity())?.expect("parts");
+    let (_, parts) = Parts::load(folder, 13, PARENT, &origin())?.expect("parts");
     let read = |part: &relion_rs::checkpoint::Part| {
         let mut sums = vec![vec![[0; 3]; 50]; 2];
         for (class, sums) in sums.iter_mut().enumerate() {
@@ -113,7 +110,7 @@ fn every_bit_of_a_part_comes_back() {
         assert_eq!(half, &(finished.clone(), sums.clone()));
     }
     // The next writing replaces the half that goes on, and only that.
-    let (mut parts, _) = Parts::load(folder.path(), 13, PARENT, &identity()).unwrap().unwrap();
+    let (mut parts, _) = Parts::load(folder.path(), 13, PARENT, &origin()).unwrap().unwrap();
     let borrowed: Vec<&[Voxel]> = sums.iter().map(Vec::as_slice).collect();
     parts.write(1, 2, &finished, &borrowed, true).unwrap();
     let before = fs::read(file(&folder, index)).unwrap();
@@ -126,20 +123,26 @@ fn every_bit_of_a_part_comes_back() {
     assert_eq!(names(folder.path()).len(), 3);
     remove_parts(folder.path(), 13).unwrap();
     assert!(names(folder.path()).is_empty());
-    assert!(Parts::load(folder.path(), 13, PARENT, &identity()).unwrap().is_none());
+    assert!(Parts::load(folder.path(), 13, PARENT, &origin()).unwrap().is_none());
 }
 
 #[test]
 fn parts_of_others_are_told_and_not_used() {
     let (folder, ..) = kept();
-    let told = |iteration, parent: &str, identity: &Identity| {
-        Parts::load(folder.path(), iteration, parent, identity).map(|_| ()).unwrap_err().problem
+    let told = |iteration, parent: &str, origin: &Origin| {
+        Parts::load(folder.path(), iteration, parent, origin).map(|_| ()).unwrap_err().problem
     };
-    assert!(told(13, "another", &identity()).contains("another checkpoint"));
-    let other = Identity { instruction_set: "avx2".into(), ..identity() };
+    assert!(told(13, "another", &origin()).contains("another checkpoint"));
+    let identity = Identity { instruction_set: "avx2".into(), ..origin().identity };
+    let other = Origin { identity, ..origin() };
     assert!(told(13, PARENT, &other).contains("avx512") && told(13, PARENT, &other).contains("avx2"));
-    assert!(Parts::load(folder.path(), 14, PARENT, &identity()).unwrap().is_none());
-    let (_, parts) = Parts::load(folder.path(), 13, PARENT, &identity()).unwrap().unwrap();
+    let mut changed = origin();
+    changed.inputs[0].digest = "cd".into();
+    assert!(told(13, PARENT, &changed).contains("other inputs"));
+    let other = Origin { plan_digest: "00fe".into(), ..origin() };
+    assert!(told(13, PARENT, &other).contains("other settings"));
+    assert!(Parts::load(folder.path(), 14, PARENT, &origin()).unwrap().is_none());
+    let (_, parts) = Parts::load(folder.path(), 13, PARENT, &origin()).unwrap().unwrap();
     let error = parts[0].read_sums(0, &mut [[0; 3]; 49]).unwrap_err();
     assert!(error.problem.contains("shape [50, 3], expected [49, 3]"), "{error}");
     let error = parts[0].read_sums(2, &mut [[0; 3]; 50]).unwrap_err();
@@ -154,7 +157,7 @@ fn every_damage_of_parts_is_detected_and_named() {
         let path = file(&folder, &name);
         let whole = fs::read(&path).unwrap();
         let refused = |what: &str| {
-            let error = Parts::load(folder.path(), 13, PARENT, &identity()).map(|_| ()).unwrap_err();
+            let error = Parts::load(folder.path(), 13, PARENT, &origin()).map(|_| ()).unwrap_err();
             assert!(error.place.contains(&name), "{what}: {error}");
             error.problem
         };
@@ -216,7 +219,7 @@ fn a_part_is_written_nearly_as_fast_as_its_bytes() {
     let mut ratios = Vec::new();
     for round in 0..3 {
         let begin = Instant::now();
-        let mut parts = Parts::new(folder.path(), 13, PARENT, &identity()).unwrap();
+        let mut parts = Parts::new(folder.path(), 13, PARENT, &origin()).unwrap();
         parts.write(0, 1, &finished, &borrowed, false).unwrap();
         let (_, bytes) = parts.commit().unwrap();
         let ours = begin.elapsed().as_secs_f64();
@@ -230,7 +233,7 @@ fn a_part_is_written_nearly_as_fast_as_its_bytes() {
         drop(plain);
         fs::remove_file(folder.path().join("plain")).unwrap();
         let begin = Instant::now();
-        let (_, loaded) = Parts::load(folder.path(), 13, PARENT, &identity()).unwrap().unwrap();
+        let (_, loaded) = Parts::load(folder.path(), 13, PARENT, &origin()).unwrap().unwrap();
         let mut back = vec![[0; 3]; VOXELS];
         loaded[0].read_sums(0, &mut back).unwrap();
         assert_eq!(loaded[0].finished().unwrap().particles.len(), PARTICLES);
