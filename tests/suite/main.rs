@@ -20,6 +20,7 @@ mod parity;
 mod plan;
 mod postprocess;
 mod refine;
+mod resuming;
 mod sampling;
 mod star;
 mod support;
