@@ -40,7 +40,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// `Unavailable` when the engine's program is missing; `Internal` when it dies of a signal. Its own errors
-/// are told by itself, on standard error; here only their code comes back.
+/// are told by itself, on standard error; here only their code comes back. When its work is done and could not be
+/// shown, that is the error.
 pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) -> Result<ExitCode> {
     let program = engine::program()?;
     let root = std::path::absolute(run_dir.root()).map_err(|cause| Error::reading(run_dir.root(), &cause))?;
@@ -74,6 +75,7 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) ->
     let mut display = Display::new(*screen);
     let messages = forward_messages(&mut child, display.clone());
     let mut sent = None;
+    let mut told = Ok(());
     let status = loop {
         if let Some(status) = child.try_wait().map_err(|cause| Error::reading(&program, &cause))? {
             break status;
@@ -82,8 +84,9 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) ->
             sent = Signal::try_from(signal.ssi_signo as i32).ok();
             pass_on(signal.ssi_signo as i32, &child);
         }
-        for record in follower.poll()? {
-            display.show(&record)?;
+        // The engine's work matters more than its display: what cannot be shown must not end it.
+        if told.is_ok() {
+            told = show(&mut follower, &mut display);
         }
         std::thread::sleep(PAUSE);
     };
@@ -91,14 +94,20 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) ->
         // It only copies lines; were it to panic, the lines would be lost and the code still right.
         let _ = messages.join();
     }
-    for record in follower.poll()? {
-        display.show(&record)?;
-    }
+    let told = told.and_then(|()| show(&mut follower, &mut display));
     display.finish();
     if sent.is_some() && status.signal() == sent.map(|signal| signal as i32) {
         return Ok(stopped(run_dir, plan, screen));
     }
-    outcome(status, run_dir)
+    match outcome(status, run_dir)? {
+        ExitCode::Done => told.map(|()| ExitCode::Done),
+        other => Ok(other),
+    }
+}
+
+/// Shows what is new.
+fn show(follower: &mut Follower, display: &mut Display) -> Result<()> {
+    follower.poll()?.iter().try_for_each(|record| display.show(record))
 }
 
 /// The engine was stopped within an iteration; what was finished before is on disk.
