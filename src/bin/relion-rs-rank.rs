@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::Subcommand;
 use nix::sys::signal::SigSet;
-use nix::sys::signal::Signal;
 use relion_rs::checkpoint;
 use relion_rs::cli::CheckpointVerb;
 use relion_rs::cli::Export;
@@ -47,9 +46,9 @@ struct Arguments {
     /// Results and errors as JSON
     #[arg(long, global = true)]
     json: bool,
-    /// End when the process that started this one ends
-    #[arg(long, global = true, hide = true)]
-    die_with_parent: bool,
+    /// End when the process of this number ends, which started this one
+    #[arg(long, global = true, hide = true, value_name = "PID")]
+    die_with_parent: Option<u32>,
 }
 
 /// What the launcher has done here, because it opens no HDF5 file itself.
@@ -89,8 +88,11 @@ fn main() -> std::process::ExitCode {
 }
 
 fn act(arguments: Arguments) -> Result<ExitCode> {
-    if arguments.die_with_parent {
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|cause| Error::internal(format!("prctl: {cause}")))?;
+    if let Some(parent) = arguments.die_with_parent
+        && !relion_rs::cli::tie_to(parent)?
+    {
+        // It died before this process could be tied to it.
+        return Ok(ExitCode::Checkpointed);
     }
     let resume = Resume { force: arguments.force, exact: arguments.exact };
     match (arguments.verb, arguments.run_dir) {

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 
+use super::parent;
 use super::screen::Screen;
 
 /// Name of the engine's program; it lies in the launcher's own folder.
@@ -31,7 +32,7 @@ const ENGINE: &str = "relion-rs-rank";
 pub fn verb(name: &[&str], arguments: &[&OsStr], screen: &Screen) -> Result<ExitCode> {
     let program = program()?;
     let mut command = Command::new(&program);
-    command.args(name).arg("--die-with-parent").stdin(Stdio::null());
+    command.args(name).args(parent::tied()).stdin(Stdio::null());
     if screen.is_json() {
         command.arg("--json");
     }

@@ -10,11 +10,7 @@ use std::process::ExitStatus;
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::SigSet;
-use nix::sys::signal::Signal;
 use nix::sys::signal::kill;
-use nix::sys::signalfd::SfdFlags;
-use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 
 use crate::error::Error;
@@ -22,17 +18,15 @@ use crate::error::ExitCode;
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::plan::RunDir;
-use crate::plan::progress;
-use crate::plan::progress::Event;
 use crate::plan::progress::Follower;
-use crate::plan::progress::Record;
 
 use super::engine;
 use super::follow::Display;
+use super::kept;
+use super::parent;
 use super::screen::Screen;
+use super::stop::Incoming;
 
-/// A person or a batch system that sends one of these knows about it; they are passed on to the engine.
-const STOPPING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR2];
 /// How often progress and signals are looked at.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -40,7 +34,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// `Unavailable` when the engine's program is missing; `Internal` when it dies of a signal. Its own errors
-/// are told by itself, on standard error; here only their code comes back.
+/// are told by itself, on standard error; here only their code comes back. When its work is done and could not be
+/// shown, that is the error.
 pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) -> Result<ExitCode> {
     let program = engine::program()?;
     let root = std::path::absolute(run_dir.root()).map_err(|cause| Error::reading(run_dir.root(), &cause))?;
@@ -54,17 +49,11 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) ->
     }
     // Signals are held back before the engine starts and forwarded afterwards: none is lost in between.
     // The engine inherits the mask and lifts it first thing.
-    let mut signals = SigSet::empty();
-    for signal in STOPPING {
-        signals.add(signal);
-    }
-    let held = |cause: nix::Error| Error::internal(format!("signals: {cause}"));
-    signals.thread_block().map_err(held)?;
-    let incoming = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(held)?;
+    let incoming = Incoming::new()?;
 
     let mut follower = Follower::from_end(&run_dir.progress());
     let mut command = Command::new(&program);
-    command.arg(&root).args(flags).arg("--die-with-parent").current_dir(&plan.working_directory);
+    command.arg(&root).args(flags).args(parent::tied()).current_dir(&plan.working_directory);
     if screen.is_json() {
         command.arg("--json");
     }
@@ -74,16 +63,19 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) ->
     let mut display = Display::new(*screen);
     let messages = forward_messages(&mut child, display.clone());
     let mut sent = None;
+    let mut told = Ok(());
     let status = loop {
         if let Some(status) = child.try_wait().map_err(|cause| Error::reading(&program, &cause))? {
             break status;
         }
-        while let Ok(Some(signal)) = incoming.read_signal() {
-            sent = Signal::try_from(signal.ssi_signo as i32).ok();
-            pass_on(signal.ssi_signo as i32, &child);
+        while let Some(signal) = incoming.next() {
+            sent = Some(signal);
+            // It may have ended a moment ago; then there is nothing to tell.
+            let _ = kill(Pid::from_raw(child.id() as i32), signal);
         }
-        for record in follower.poll()? {
-            display.show(&record)?;
+        // The engine's work matters more than its display: what cannot be shown must not end it.
+        if told.is_ok() {
+            told = show(&mut follower, &mut display);
         }
         std::thread::sleep(PAUSE);
     };
@@ -91,40 +83,36 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) ->
         // It only copies lines; were it to panic, the lines would be lost and the code still right.
         let _ = messages.join();
     }
-    for record in follower.poll()? {
-        display.show(&record)?;
-    }
+    let told = told.and_then(|()| show(&mut follower, &mut display));
     display.finish();
     if sent.is_some() && status.signal() == sent.map(|signal| signal as i32) {
         return Ok(stopped(run_dir, plan, screen));
     }
-    outcome(status, run_dir)
+    match outcome(status, run_dir)? {
+        ExitCode::Done => told.map(|()| ExitCode::Done),
+        other => Ok(other),
+    }
+}
+
+/// Shows what is new.
+fn show(follower: &mut Follower, display: &mut Display) -> Result<()> {
+    follower.poll()?.iter().try_for_each(|record| display.show(record))
 }
 
 /// The engine was stopped within an iteration; what was finished before is on disk.
 fn stopped(run_dir: &RunDir, plan: &Plan, screen: &Screen) -> ExitCode {
     let out = plan.out.display();
-    let last = progress::read(&run_dir.progress()).ok().and_then(|records| last_checkpoint(&records));
+    // When the folder cannot be read, the next start tells why.
+    let last = kept::iterations(run_dir).ok().and_then(|iterations| iterations.last().copied());
     let goes_on = match last {
-        Some(iteration) => format!("goes on after iteration {iteration}"),
+        Some(last) if kept::has_parts(run_dir, last + 1) => {
+            format!("goes on after iteration {last}, with what is finished of iteration {}", last + 1)
+        }
+        Some(last) => format!("goes on after iteration {last}"),
         None => "starts anew: there is no checkpoint yet".to_owned(),
     };
     screen.warning(&format!("stopped; `relion-rs resume {out}`, or the same command, {goes_on}"));
     ExitCode::Checkpointed
-}
-
-fn last_checkpoint(records: &[Record]) -> Option<u32> {
-    records.iter().rev().find_map(|record| match record.event {
-        Event::Checkpoint { iteration, .. } => Some(iteration),
-        _ => None,
-    })
-}
-
-fn pass_on(signal: i32, child: &Child) {
-    if let Ok(signal) = Signal::try_from(signal) {
-        // The child may have ended a moment ago; then there is nothing to tell.
-        let _ = kill(Pid::from_raw(child.id() as i32), signal);
-    }
 }
 
 /// Copies the engine's standard error, line by line, without tearing the progress bar.

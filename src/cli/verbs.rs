@@ -22,6 +22,7 @@ use super::import;
 use super::man;
 use super::mask;
 use super::new;
+use super::parent::tie_to;
 use super::plan;
 use super::postprocess;
 use super::report;
@@ -30,6 +31,7 @@ use super::run;
 use super::screen::Screen;
 use super::simulate;
 use super::status;
+use super::stop;
 use super::words::command;
 
 /// Refine cryo-EM single-particle maps by RELION's method.
@@ -39,6 +41,9 @@ pub struct Cli {
     /// Write results and errors as JSON
     #[arg(long, global = true)]
     pub json: bool,
+    /// End when the process of this number ends, which started this one
+    #[arg(long, hide = true, value_name = "PID")]
+    pub die_with_parent: Option<u32>,
     #[command(subcommand)]
     pub verb: Verb,
 }
@@ -100,7 +105,7 @@ pub fn main() -> Code {
     let json = std::env::args_os().any(|argument| argument == "--json");
     let screen = Screen::new(json);
     let outcome = match words() {
-        Ok(cli) => tell_file_limits().and_then(|()| act(cli.verb, &screen)),
+        Ok(cli) => tell_file_limits().and_then(|()| tied(cli, &screen)),
         Err(cause) => said_by_clap(&cause, &screen),
     };
     match outcome {
@@ -114,6 +119,17 @@ pub fn main() -> Code {
 
 fn words() -> std::result::Result<Cli, clap::Error> {
     Cli::from_arg_matches(&command().try_get_matches()?)
+}
+
+/// As `drill` starts it: with the signals that it holds back itself let through, and never alone.
+fn tied(cli: Cli, screen: &Screen) -> Result<ExitCode> {
+    if let Some(parent) = cli.die_with_parent {
+        stop::let_through()?;
+        if !tie_to(parent)? {
+            return Ok(ExitCode::Checkpointed);
+        }
+    }
+    act(cli.verb, screen)
 }
 
 fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {

@@ -5,10 +5,16 @@ use std::fs::File;
 use std::fs::TryLockError;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
 
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
+
+/// How long a folder that is taken is tried again, and how often.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A run folder: the only thing that passes between launcher and engine (`docs/run-folder.md`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,14 +118,21 @@ impl RunDir {
         Ok(())
     }
 
-    /// Takes the folder for this process.
+    /// Takes the folder for this process. The engine of a launcher that was killed dies a moment later, so that a
+    /// restart at once would find the folder taken: it is tried for a while.
     ///
     /// # Errors
     /// `Usage` when another process works in it.
     pub fn lock(&self) -> Result<RunLock> {
         let path = self.lock_file();
         let file = File::create(&path).map_err(|cause| Error::writing(&path, &cause))?;
-        match file.try_lock() {
+        let end = Instant::now() + LOCK_PATIENCE;
+        let mut taken = file.try_lock();
+        while matches!(taken, Err(TryLockError::WouldBlock)) && Instant::now() < end {
+            std::thread::sleep(LOCK_PAUSE);
+            taken = file.try_lock();
+        }
+        match taken {
             Ok(()) => Ok(RunLock { _file: file }),
             Err(TryLockError::WouldBlock) => Err(Error::new(
                 ExitCode::Usage,

@@ -472,10 +472,10 @@ fn the_engine_says_what_it_sees_and_refuses_what_is_no_run() {
 
 #[test]
 fn verbs_of_the_engine_are_passed_on_as_they_are() {
-    let stage = Stage::new(Some("#!/bin/sh\necho \"$@\"\necho 'told by the engine' >&2\nexit 65\n"));
+    let stage = Stage::new(Some("#!/bin/sh\necho \"$@\" | sed s/$PPID/PID/\necho 'told by the engine' >&2\nexit 65\n"));
     for (words, passed) in [
-        ("checkpoint verify", "checkpoint verify --die-with-parent -- ."),
-        ("--json checkpoint verify out", "checkpoint verify --die-with-parent --json -- out"),
+        ("checkpoint verify", "checkpoint verify --die-with-parent PID -- ."),
+        ("--json checkpoint verify out", "checkpoint verify --die-with-parent PID --json -- out"),
     ] {
         let output = stage.launch(words);
         assert_eq!((code(&output), out(&output).trim()), (65, passed));
