@@ -11,12 +11,12 @@ leave_out() {
 [ -n "${RELION_RS_DATA:-}" ] || leave_out "RELION_RS_DATA is not set" "conformance:: files_of_other_programs benchmark_a"
 if [ -z "${TEST_SMALL_DISK:-}" ]; then
     disk=$(mktemp -d)
-    if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=3m tmpfs "$disk" 2>/dev/null; then
+    if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=12m tmpfs "$disk" 2>/dev/null; then
         export TEST_SMALL_DISK="$disk"
         trap 'umount "$disk"; rmdir "$disk"' EXIT
     else
         rmdir "$disk"
-        leave_out "TEST_SMALL_DISK is not set, and only root can mount one" "a_full_disk_leaves_the_previous_file"
+        leave_out "TEST_SMALL_DISK is not set, and only root can mount one" "a_full_disk_leaves_the_previous_file a_run_endures_a_full_disk"
     fi
 fi
 # shellcheck disable=SC2086

@@ -8,7 +8,6 @@ mod versions;
 
 use std::fs;
 use std::path::Path;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use relion_rs::checkpoint;
@@ -17,6 +16,7 @@ use relion_rs::error::ExitCode;
 use relion_rs::model::PriorMode;
 use relion_rs::model::State;
 
+use crate::support::small_disk;
 use state::origin;
 use state::state;
 
@@ -203,17 +203,16 @@ fn a_folder_that_cannot_be_written_is_named() {
     assert!(error.to_string().contains("checkpoint"), "{error}");
 }
 
-/// Needs a mounted file system with less than 3 MB: `mount -t tmpfs -o size=3m tmpfs DIR`, then
-/// `TEST_SMALL_DISK=DIR cargo test --test suite -- --ignored full_disk`.
+/// `mount -t tmpfs -o size=12m tmpfs DIR`, then `TEST_SMALL_DISK=DIR cargo test --test suite -- --ignored full_disk`.
 #[test]
 #[ignore = "needs a small file system"]
 fn a_full_disk_leaves_the_previous_file() {
-    let folder = PathBuf::from(std::env::var("TEST_SMALL_DISK").expect("TEST_SMALL_DISK names the folder"));
+    let (folder, _alone) = small_disk();
     let mut wanted = state(2, 1, 10, 8);
     wanted.iteration = 1;
     let first = checkpoint::save(&folder, &wanted, &origin()).unwrap();
     let bytes = fs::read(&first).unwrap();
-    let mut large = state(2, 1, 100_000, 8);
+    let mut large = state(2, 1, 400_000, 8);
     large.iteration = 2;
     let error = checkpoint::save(&folder, &large, &origin()).unwrap_err();
     assert!(error.code == ExitCode::Io && error.to_string().contains("iter-002.h5"), "{error}");

@@ -16,6 +16,7 @@ use relion_rs::error::ExitCode;
 use tempfile::TempDir;
 
 use crate::support::golden;
+use crate::support::small_disk;
 
 /// Two iterations of two half sets, with a checkpoint after every block.
 const JOB: &str = "run refine3d --particles ../set/particles.star --reference ../ref.mrc --diameter 180 --iterations 2 \
@@ -211,7 +212,7 @@ fn a_folder_that_became_read_only_is_refused_and_untouched() {
 #[test]
 #[ignore = "needs TEST_SMALL_DISK, a folder on a file system of a few MiB"]
 fn a_run_endures_a_full_disk() {
-    let disk = PathBuf::from(std::env::var_os("TEST_SMALL_DISK").expect("TEST_SMALL_DISK"));
+    let (disk, _alone) = small_disk();
     let scene = &*SCENE;
     let mut codes = BTreeMap::new();
     for room in [0, 20, 100, 300, 500, 700, 900, 1200, 1600] {
