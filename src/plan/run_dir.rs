@@ -52,6 +52,11 @@ impl RunDir {
         self.root.join("plan.json")
     }
 
+    /// In a branch: where it comes from.
+    pub fn branch(&self) -> PathBuf {
+        self.root.join("branch.json")
+    }
+
     /// One line per event.
     pub fn progress(&self) -> PathBuf {
         self.root.join(Self::PROGRESS)

@@ -1,8 +1,8 @@
 //! Runs that are interrupted, and gone on with to their end.
 
-use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -18,6 +18,9 @@ use nix::unistd::Pid;
 use serde::Serialize;
 
 use crate::cli::engine::signal_name;
+use crate::cli::kept;
+use crate::cli::parent;
+use crate::cli::stop::Incoming;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
@@ -66,17 +69,19 @@ pub enum Met {
 }
 
 /// A run folder at work.
-pub struct Act {
+pub struct Act<'a> {
+    incoming: &'a Incoming,
     run_dir: RunDir,
     log: PathBuf,
     seen: usize,
     pub starts: Vec<Start>,
 }
 
-impl Act {
-    /// In a prepared run folder; what the run says goes to `log`.
-    pub fn new(run_dir: RunDir, log: PathBuf) -> Self {
-        Self { run_dir, log, seen: 0, starts: Vec::new() }
+impl<'a> Act<'a> {
+    /// In a prepared run folder; what the run says goes to `log`. A signal to this process that is to stop it ends the
+    /// run too, and is an error with the code `Checkpointed`.
+    pub fn new(run_dir: RunDir, log: PathBuf, incoming: &'a Incoming) -> Self {
+        Self { incoming, run_dir, log, seen: 0, starts: Vec::new() }
     }
 
     /// Runs to the end without interruption.
@@ -168,18 +173,8 @@ impl Act {
 
     /// The checkpoints of finished iterations, oldest first.
     pub fn checkpoints(&self) -> Result<Vec<PathBuf>> {
-        let folder = self.run_dir.checkpoint();
-        let failed = |cause| Error::reading(&folder, &cause);
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.starts_with("iter-") && name.ends_with(".h5") && !name.contains(".part.") {
-                found.push(path);
-            }
-        }
-        found.sort();
-        Ok(found)
+        let iterations = kept::iterations(&self.run_dir)?;
+        Ok(iterations.into_iter().map(|iteration| kept::checkpoint(&self.run_dir, iteration)).collect())
     }
 
     fn begin(&self, file_limit: Option<u64>) -> Result<Child> {
@@ -187,7 +182,9 @@ impl Act {
         let log = OpenOptions::new().append(true).create(true).open(&self.log).map_err(failed)?;
         let own = std::env::current_exe().map_err(|cause| Error::internal(format!("own path: {cause}")))?;
         let mut command = Command::new(&own);
-        command.arg("resume").arg(self.run_dir.root()).stdin(Stdio::null());
+        command.args(parent::tied()).arg("resume").arg(self.run_dir.root()).stdin(Stdio::null());
+        // A group of its own: Ctrl-C on a terminal reaches this program only, which passes it on once.
+        command.process_group(0);
         command.stdout(log.try_clone().map_err(failed)?).stderr(log);
         let spawned = super::disk::with_file_limit(file_limit, || command.spawn())?;
         spawned.map_err(|cause| Error::reading(&own, &cause))
@@ -196,7 +193,7 @@ impl Act {
     fn ends_within(&self, child: &mut Child, time: Duration) -> Result<Option<ExitStatus>> {
         let begin = Instant::now();
         loop {
-            match child.try_wait().map_err(|cause| Error::internal(format!("waiting: {cause}")))? {
+            match self.look(child)? {
                 Some(status) => return Ok(Some(status)),
                 None if begin.elapsed() >= time => return Ok(None),
                 None => std::thread::sleep(PAUSE),
@@ -204,9 +201,29 @@ impl Act {
         }
     }
 
+    /// Whether a start has ended. A signal that has come meanwhile is passed on, and again each that follows.
+    fn look(&self, child: &mut Child) -> Result<Option<ExitStatus>> {
+        let waiting = |cause| Error::internal(format!("waiting: {cause}"));
+        let Some(signal) = self.incoming.next() else { return child.try_wait().map_err(waiting) };
+        send(child, signal);
+        while child.try_wait().map_err(waiting)?.is_none() {
+            if let Some(signal) = self.incoming.next() {
+                send(child, signal);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        self.wait_for_silence()?;
+        Err(Error::new(ExitCode::Checkpointed, "", format!("stopped by {signal}"), ""))
+    }
+
     /// Waits for the end of a start, and remembers it.
     fn end(&mut self, mut child: Child, interrupted: Option<Duration>) -> Result<ExitStatus> {
-        let status = child.wait().map_err(|cause| Error::internal(format!("waiting: {cause}")))?;
+        let status = loop {
+            match self.look(&mut child)? {
+                Some(status) => break status,
+                None => std::thread::sleep(PAUSE),
+            }
+        };
         let code = status.code().map(|code| code.to_string());
         let records = self.new_records()?;
         self.seen += records.len();

@@ -30,6 +30,7 @@ use super::run::prepare;
 use super::screen::Screen;
 use super::screen::counted;
 use super::screen::duration;
+use super::stop::Incoming;
 
 use act::Act;
 use act::Met;
@@ -130,6 +131,7 @@ struct Outcome {
 
 /// The uninterrupted run, and what all others share.
 struct Drill<'a> {
+    incoming: &'a Incoming,
     folder: &'a Path,
     job: &'a Job,
     plan: Plan,
@@ -145,6 +147,7 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     if let Some(disk) = &arguments.disk {
         SmallDisk(disk).check()?;
     }
+    let incoming = Incoming::new()?;
     let folder = folder(arguments)?;
     let say = |text: &str| {
         if !screen.is_json() {
@@ -163,6 +166,7 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     }
     say(&format!("{} in {}", counted(cases.len(), "interruption"), folder.display()));
     let mut drill = Drill {
+        incoming: &incoming,
         folder: &folder,
         job: &job,
         plan: resolved.plan,
@@ -172,18 +176,43 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
         time: Duration::ZERO,
         smallest_checkpoint: 0,
     };
-    drill.uninterrupted()?;
-    say(&format!("uninterrupted: {} files, {}", drill.digests.len(), duration(drill.time.as_secs_f64())));
     let mut outcomes = Vec::new();
-    for case in &cases {
-        let outcome = drill.case(case)?;
-        say(&table::line(&outcome));
-        outcomes.push(outcome);
-    }
+    let all = drill.uninterrupted().and_then(|()| {
+        say(&format!("uninterrupted: {} files, {}", drill.digests.len(), duration(drill.time.as_secs_f64())));
+        cases.iter().try_for_each(|case| {
+            let outcome = drill.case(case)?;
+            say(&table::line(&outcome));
+            outcomes.push(outcome);
+            Ok(())
+        })
+    });
     let good = outcomes.iter().all(|outcome| outcome.verdict.is_good());
+    let is_own = arguments.job.flags.out.is_none();
+    let clean = || -> Result<()> {
+        if good && !arguments.keep && is_own {
+            return fs::remove_dir_all(&folder).map_err(|cause| Error::writing(&folder, &cause));
+        }
+        Ok(())
+    };
+    match all {
+        Err(error) if error.code == ExitCode::Checkpointed => {
+            let run = folder.join("run");
+            if run.exists() {
+                drill.remove(&run)?;
+            }
+            clean()?;
+            let done = counted(outcomes.len(), "interruption");
+            screen.warning(&format!("{}, after {done} of {}", error.problem, cases.len()));
+            return Ok(ExitCode::Checkpointed);
+        }
+        other => other?,
+    }
+    let interrupted =
+        outcomes.iter().filter(|outcome| !matches!(outcome.verdict, Verdict::NotInterrupted { .. })).count();
     if screen.is_json() {
         screen.print_json(&serde_json::json!({
             "equal": good,
+            "interrupted": interrupted,
             "folder": &folder,
             "uninterrupted": { "seconds": drill.time.as_secs_f64(), "sha256": &drill.digests },
             "interruptions": &outcomes,
@@ -191,8 +220,12 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     } else {
         screen.print(&table::table(&outcomes, drill.digests.len()))?;
     }
-    if good && !arguments.keep && arguments.job.flags.out.is_none() {
-        fs::remove_dir_all(&folder).map_err(|cause| Error::writing(&folder, &cause))?;
+    clean()?;
+    if interrupted == 0 {
+        return Err(Error::usage(
+            format!("no run was interrupted: each ends within {}", duration(drill.time.as_secs_f64())),
+            "Choose a shorter --after or --walltime, or a job that takes longer.",
+        ));
     }
     Ok(if good { ExitCode::Done } else { ExitCode::Internal })
 }
@@ -218,9 +251,9 @@ fn folder(arguments: &Arguments) -> Result<PathBuf> {
     ))
 }
 
-impl Drill<'_> {
+impl<'a> Drill<'a> {
     /// A fresh run folder at the path that all runs share.
-    fn prepare(&self, plan: &Plan, name: &str, disk: Option<&Path>) -> Result<Act> {
+    fn prepare(&self, plan: &Plan, name: &str, disk: Option<&Path>) -> Result<Act<'a>> {
         let root = self.folder.join("run");
         if let Some(disk) = disk {
             let real = disk.join(format!("{PREFIX}{}-{name}", std::process::id()));
@@ -230,7 +263,7 @@ impl Drill<'_> {
         }
         let run_dir = RunDir::new(root);
         prepare(&run_dir, plan, &self.job.layers)?;
-        Ok(Act::new(run_dir, self.folder.join(format!("{name}.log"))))
+        Ok(Act::new(run_dir, self.folder.join(format!("{name}.log")), self.incoming))
     }
 
     /// Gives the run folder another name, to make room for the next.

@@ -27,9 +27,15 @@ pub fn table(outcomes: &[Outcome], files: usize) -> String {
         text.push('\n');
     }
     let bad = outcomes.iter().filter(|outcome| !outcome.verdict.is_good()).count();
+    let late = outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::NotInterrupted { .. })).count();
     text.push('\n');
     text.push_str(&match bad {
-        0 => format!("all {files} files are the same after {}\n", counted(outcomes.len(), "interruption")),
+        0 if late == outcomes.len() => "no run was interrupted: each had ended before\n".to_owned(),
+        0 => {
+            let interruptions = counted(outcomes.len() - late, "interruption");
+            let others = if late > 0 { format!("; {late} more came too late") } else { String::new() };
+            format!("all {files} files are the same after {interruptions}{others}\n")
+        }
         _ => format!("{bad} of {} went wrong\n", counted(outcomes.len(), "interruption")),
     });
     for outcome in outcomes {
