@@ -6,7 +6,7 @@
 //! let mut draft = Draft::new(path);
 //! draft.reserve(bytes)?;          // refuses what will not fit, with both numbers
 //! ... write draft.temporary() ...
-//! let digest = draft.seal()?;     // on disk, and what is on disk
+//! let digest = draft.seal(Hashing::Alone)?;     // on disk, and what is on disk
 //! commit([Draft::filled(sidecar, digest.as_bytes())?, draft])?;
 //! ```
 
@@ -15,6 +15,7 @@ use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -32,8 +33,20 @@ use crate::plan::format_bytes;
 /// Bytes of a block as `stat` counts them.
 const STAT_BLOCK_BYTES: u64 = 512;
 
+/// Bytes that are read and hashed at a time: enough for several threads to share.
+const HASHED_BYTES: usize = 4 << 20;
+
 /// BLAKE3 of a file's bytes, hexadecimal.
 pub(super) type Digest = String;
+
+/// Who computes a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hashing {
+    /// One thread, while others compute.
+    Alone,
+    /// The threads of the present pool, which have nothing else to do.
+    Together,
+}
 
 /// A file being written under a temporary name beside its final one; removed unless committed.
 pub(super) struct Draft {
@@ -113,14 +126,14 @@ impl Draft {
     ///
     /// # Errors
     /// The file cannot be synced or read.
-    pub(super) fn seal(&mut self) -> Result<Digest> {
+    pub(super) fn seal(&mut self, hashing: Hashing) -> Result<Digest> {
         let sealed = || -> io::Result<Digest> {
             let file = OpenOptions::new().write(true).open(&self.temporary)?;
             file.set_len(file.metadata()?.len())?;
             std::thread::scope(|threads| {
                 let syncing = std::thread::Builder::new().name("sync".to_owned());
                 let syncing = syncing.spawn_scoped(threads, || file.sync_all());
-                let digest = digest_of(&self.temporary);
+                let digest = digest_by(&self.temporary, hashing);
                 let synced = match syncing {
                     Ok(thread) => {
                         thread.join().unwrap_or_else(|_| Err(io::Error::other("the syncing thread panicked")))
@@ -181,9 +194,25 @@ pub(super) fn commit(drafts: impl IntoIterator<Item = Draft>) -> Result<()> {
 /// # Errors
 /// The file cannot be read.
 pub(super) fn digest_of(path: &Path) -> io::Result<Digest> {
+    digest_by(path, Hashing::Alone)
+}
+
+fn digest_by(path: &Path, hashing: Hashing) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(hasher.finalize().to_hex().to_string())
+    let mut bytes = vec![0; HASHED_BYTES];
+    loop {
+        let count = match file.read(&mut bytes) {
+            Ok(0) => return Ok(hasher.finalize().to_hex().to_string()),
+            Ok(count) => count,
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
+            Err(cause) => return Err(cause),
+        };
+        match hashing {
+            Hashing::Alone => hasher.update(&bytes[..count]),
+            Hashing::Together => hasher.update_rayon(&bytes[..count]),
+        };
+    }
 }
 
 /// The rename itself is durable only once its folder is.
@@ -213,7 +242,7 @@ mod tests {
         assert_eq!((fs::read(&path).unwrap(), names(folder.path()).len()), (b"old".to_vec(), 1));
         let mut draft = Draft::new(&path);
         fs::write(draft.temporary(), b"new").unwrap();
-        let digest = draft.seal().unwrap();
+        let digest = draft.seal(Hashing::Alone).unwrap();
         assert_eq!(digest, blake3::hash(b"new").to_hex().to_string());
         let sidecar = folder.path().join("iter-001.h5.b3");
         commit([Draft::filled(&sidecar, digest.as_bytes()).unwrap(), draft]).unwrap();
@@ -235,7 +264,7 @@ mod tests {
         assert_eq!(fs::metadata(draft.temporary()).unwrap().len(), 0);
         fs::write(draft.temporary(), b"short").unwrap();
         draft.reserve(8 << 20).unwrap();
-        draft.seal().unwrap();
+        draft.seal(Hashing::Alone).unwrap();
         commit([draft]).unwrap();
         assert!(fs::metadata(&path).unwrap().blocks() * STAT_BLOCK_BYTES < 1 << 20);
         assert_eq!(fs::read(&path).unwrap(), b"short");

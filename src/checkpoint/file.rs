@@ -17,6 +17,7 @@ use crate::model::State;
 
 use super::durable::Digest;
 use super::durable::Draft;
+use super::durable::Hashing;
 use super::durable::commit;
 use super::durable::digest_of;
 use super::folder;
@@ -74,7 +75,7 @@ pub fn save(run_folder: &Path, state: &State, origin: &Origin) -> Result<PathBuf
         state.write(file, STATE)
     };
     write_hdf5(&draft, expected_bytes(state), fill).map_err(|e| in_file(&path, e))?;
-    let digest = draft.seal()?;
+    let digest = draft.seal(Hashing::Alone)?;
     // The digest goes first: a file without its digest is never seen, a digest without its file is harmless.
     commit([Draft::filled(&digest_path(&path), format!("{digest}\n").as_bytes())?, draft])?;
     Ok(path)

@@ -11,6 +11,7 @@ use crate::expectation::products::Finished;
 use crate::product::Voxel;
 
 use super::durable::Draft;
+use super::durable::Hashing;
 use super::durable::commit;
 use super::durable::digest_of;
 use super::file::in_file;
@@ -55,7 +56,7 @@ pub(super) fn write(folder: &Path, name: String, finished: &Finished, sums: &[&[
         sums.iter().enumerate().try_for_each(|(class, sums)| write_sums(&group, &class_name(class), sums))
     };
     write_hdf5(&draft, expected_bytes(finished, sums), fill).map_err(|error| in_file(&path, error))?;
-    let digest = draft.seal()?;
+    let digest = draft.seal(Hashing::Together)?;
     commit([draft])?;
     let bytes = fs::metadata(&path).map_err(|cause| Error::reading(&path, &cause))?.len();
     Ok(Written { name, bytes, digest })
