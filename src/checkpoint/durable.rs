@@ -252,7 +252,7 @@ mod tests {
         let third = folder.path().join("iter-001.h5.x");
         assert!(commit([Draft::new(&path), Draft::filled(&third, b"x").unwrap()]).is_err());
         assert_eq!((fs::read(&path).unwrap(), names(folder.path()).len()), (b"new".to_vec(), 2));
-        assert!(Draft::new(&path).seal().is_err());
+        assert!(Draft::new(&path).seal(Hashing::Alone).is_err());
     }
 
     #[test]
