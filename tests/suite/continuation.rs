@@ -280,7 +280,10 @@ fn every_cause_stops_within_an_iteration() {
         let mut running = place.start_with(&words, &environment);
         // One more part than before.
         let is_within = |r: &Record| matches!(r.event, Event::Part { particles_done, .. } if particles_done > done);
-        place.wait_for("a part", |records| records[seen..].iter().any(is_within));
+        // The clock does not wait for one.
+        if !cause.starts_with("the end") {
+            place.wait_for("a part", |records| records[seen..].iter().any(is_within));
+        }
         match cause {
             "SIGUSR2" => running.send(Signal::SIGUSR2),
             "SIGINT" => running.send(Signal::SIGINT),
@@ -291,7 +294,7 @@ fn every_cause_stops_within_an_iteration() {
         if cause.starts_with("the end") {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
             // A machine that does other things meanwhile may make it late.
-            let latest = Duration::from_secs(end + 3);
+            let latest = Duration::from_secs(end + 20);
             assert!(now <= latest, "it stops before the end of the batch job: {now:?} {end}");
         }
         assert!(!place.run_dir().abort_request().exists());
