@@ -145,8 +145,11 @@ pub fn prune(run_folder: &Path, iteration: u32, retention: &Retention) -> Result
         // The file first: it is never there without its digest.
         for gone in [path.clone(), digest_path(path)] {
             match fs::remove_file(&gone) {
-                // What cannot go does not keep the others.
-                Err(e) if e.kind() != io::ErrorKind::NotFound => first = first.and(Err(Error::writing(&gone, &e))),
+                // What cannot go keeps its digest, and does not keep the others.
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    first = first.and(Err(Error::writing(&gone, &e)));
+                    break;
+                }
                 _ => {}
             }
         }

@@ -266,7 +266,7 @@ fn every_cause_stops_within_an_iteration() {
     let (mut done, mut seen) = (0, 0);
     let is_resumed = |records: &[Record], done: usize| {
         let started = start_of(records).expect("it starts");
-        assert_eq!((started.resumed_particles, started.repeated_particles), (done, 0));
+        assert_eq!(started.resumed_particles, done);
     };
     for (variant, cause) in
         [(1, "SIGUSR2"), (0, "SIGINT"), (0, "RELION_JOB_ABORT_NOW"), (0, "the end of the time that was given")]
@@ -303,7 +303,13 @@ fn every_cause_stops_within_an_iteration() {
         is_resumed(records, done);
         let (told, iteration, stopped) = stop_of(records).expect("it tells that it stops");
         assert!(told == cause && iteration == 1 && (done + 1..=FEW).contains(&stopped), "{told} {iteration} {stopped}");
-        (done, seen) = (stopped, all.len());
+        // On a busy machine the clock may leave no time for a last part, and it is said so.
+        let is_kept = !running.told().contains("no time is left");
+        let parts = records.iter().filter_map(|record| match record.event {
+            Event::Part { particles_done, .. } => Some(particles_done),
+            _ => None,
+        });
+        (done, seen) = (if is_kept { stopped } else { parts.max().unwrap_or(done) }, all.len());
     }
     let mut running = place.start(2);
     assert_eq!(running.code(), 0, "{}", running.told());
