@@ -95,6 +95,16 @@ pub(super) fn examine(folder: &Path) -> Result<Vec<(PathBuf, Result<()>)>> {
     Ok(found)
 }
 
+/// Parts that count from now on.
+#[derive(Debug)]
+pub struct Committed {
+    pub index: PathBuf,
+    /// Size of the files it names.
+    pub bytes: u64,
+    /// Why files that count no more could not be removed.
+    pub leftover: Option<Error>,
+}
+
 /// Writes the parts of one iteration.
 pub struct Parts {
     folder: PathBuf,
@@ -145,7 +155,7 @@ impl Parts {
     ///
     /// # Errors
     /// The index cannot be written: the earlier parts count.
-    pub fn commit(&mut self) -> Result<(PathBuf, u64)> {
+    pub fn commit(&mut self) -> Result<Committed> {
         let index = Index {
             format: INDEX.to_owned(),
             iteration: self.iteration,
@@ -158,10 +168,12 @@ impl Parts {
         let path = self.folder.join(index_name(self.iteration));
         write_text(&path, &format!("{line}\n{}\n", blake3::hash(line.as_bytes()).to_hex()))?;
         let named = |name: &str| self.entries.iter().any(|entry| entry.name == name);
-        for name in names(&self.folder)?.iter().filter(|name| of_part(name) == Some(self.iteration) && !named(name)) {
-            remove(&self.folder.join(name))?;
-        }
-        Ok((path, self.entries.iter().map(|entry| entry.bytes).sum()))
+        let is_old = |name: &String| of_part(name) == Some(self.iteration) && !named(name);
+        let removed = names(&self.folder).and_then(|names| {
+            names.iter().filter(|name| is_old(name)).try_for_each(|name| remove(&self.folder.join(name)))
+        });
+        let bytes = self.entries.iter().map(|entry| entry.bytes).sum();
+        Ok(Committed { index: path, bytes, leftover: removed.err() })
     }
 
     /// The parts of an iteration, from the half sets' first to the last one that was begun, and who goes on writing

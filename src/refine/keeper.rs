@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::arena;
+use crate::checkpoint::Committed;
 use crate::checkpoint::Origin;
 use crate::checkpoint::Part;
 use crate::checkpoint::Parts;
@@ -164,6 +165,16 @@ impl<'a> Keeper<'a> {
         }
     }
 
+    /// As [`Self::settle`]; a state that could not be written is tried once more.
+    fn settle_all(&mut self) -> Result<()> {
+        self.settle()?;
+        if let Some(state) = self.unsaved.take() {
+            self.saver.begin(state);
+            self.settle()?;
+        }
+        Ok(())
+    }
+
     fn saved(&mut self, saved: Saved) -> Result<()> {
         (self.has_kept, self.failure) = (true, None);
         self.parent = Some(saved.digest);
@@ -271,11 +282,7 @@ impl<'a> Keeper<'a> {
     /// # Errors
     /// Nothing that this process did could be written: starting again would do the same.
     pub fn stopped(&mut self) -> Result<()> {
-        self.settle()?;
-        if let Some(state) = self.unsaved.take() {
-            self.saver.begin(state);
-            self.settle()?;
-        }
+        self.settle_all()?;
         match self.failure.take() {
             Some(error) if !self.has_kept => Err(error),
             _ => Ok(()),
@@ -316,11 +323,7 @@ impl<'a> Keeper<'a> {
         midway: &mut Midway<'_, '_>,
     ) -> Result<()> {
         let begin = Instant::now();
-        self.settle()?;
-        if let Some(state) = self.unsaved.take() {
-            self.saver.begin(state);
-            self.settle()?;
-        }
+        self.settle_all()?;
         let Some(parent) = &self.parent else {
             return Err(Error::internal("the checkpoint before it is not on disk"));
         };
@@ -330,10 +333,13 @@ impl<'a> Keeper<'a> {
         };
         let written = write_all(&mut parts, half, labels, done, midway);
         self.parts = Some(parts);
-        let (index, bytes) = written?;
+        let Committed { index, bytes, leftover } = written?;
         (self.has_kept, self.failure) = (true, None);
         let seconds = begin.elapsed().as_secs_f64();
         self.clock.wrote(bytes, seconds);
+        if let Some(error) = leftover {
+            self.warn(&sentence(&error))?;
+        }
         let file = self.relative(&index);
         let Standing { iteration, done, .. } = self.standing;
         self.progress.write(Event::Part { iteration, file, bytes, seconds, particles_done: done })
@@ -371,7 +377,7 @@ fn write_all(
     labels: &[u8],
     done: &mut [DoneHalf<'_>],
     midway: &mut Midway<'_, '_>,
-) -> Result<(PathBuf, u64)> {
+) -> Result<Committed> {
     for (number, (finished, sums)) in done.iter_mut().enumerate() {
         if !parts.is_whole(number) {
             let sums: Vec<&[Voxel]> = sums.iter_mut().map(|s| &*arena::recast::<SumVoxel, Voxel>(s)).collect();
