@@ -11,7 +11,6 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::products::Contribution;
 use crate::expectation::products::Finished;
-use crate::expectation::products::FinishedParticle;
 use crate::expectation::products::OriginTerm;
 use crate::model::ClassModel;
 use crate::model::Convergence;
@@ -166,7 +165,19 @@ record!(Origin { identity, plan_digest, inputs });
 record!(Identity { program_version, precision, block_particles, instruction_set });
 record!(InputFile { role, path, bytes, digest });
 
-record!(Finished { blocks, scale, particles, origin_terms, set_aside, residuals, ctf2, directions, most_significant });
+record!(Finished {
+    blocks,
+    scale,
+    positions,
+    contributions,
+    assignments,
+    origin_terms,
+    set_aside,
+    residuals,
+    ctf2,
+    directions,
+    most_significant
+});
 
 lists!(HalfModel, ClassModel, InputFile, Vec<f64>, Vec<u8>, Vec<i64>, Vec<i128>);
 
@@ -196,37 +207,14 @@ table!(
 table!(GroupModel, (GroupModel { name, particle_count, scale }), name: String, particle_count: usize, scale: f64);
 
 table!(
-    FinishedParticle,
-    (FinishedParticle {
-        position,
-        contribution: Contribution { norm, offset2, mass, xa, aa, used },
-        assignment: Assignment {
-            euler: Euler { rot, tilt, psi },
-            offset_angstrom: [offset_x_angstrom, offset_y_angstrom],
-            class,
-            norm_correction,
-            log_likelihood,
-            max_probability,
-            significant_samples,
-        },
-    }),
-    position: u32,
+    Contribution,
+    (Contribution { norm, offset2, mass, xa, aa, used }),
     norm: f64,
     offset2: f64,
     mass: f64,
     xa: f64,
     aa: f64,
     used: bool,
-    rot: f64,
-    tilt: f64,
-    psi: f64,
-    offset_x_angstrom: f64,
-    offset_y_angstrom: f64,
-    class: u32,
-    norm_correction: f64,
-    log_likelihood: f64,
-    max_probability: f64,
-    significant_samples: u32,
 );
 
 table!(

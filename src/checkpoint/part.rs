@@ -66,7 +66,7 @@ pub(super) fn write(folder: &Path, name: String, finished: &Finished, sums: &[&[
 fn expected_bytes(finished: &Finished, sums: &[&[Voxel]]) -> u64 {
     let voxels: usize = sums.iter().map(|sums| size_of_val(*sums)).sum();
     let directions: usize = finished.directions.iter().map(|of_class| size_of_val(of_class.as_slice())).sum();
-    let particles = (finished.particles.len() + finished.origin_terms.len()) as u64 * PARTICLE_BYTES;
+    let particles = (finished.positions.len() + finished.origin_terms.len()) as u64 * PARTICLE_BYTES;
     let numbers = (voxels + directions) as u64 + particles;
     numbers + numbers / 64 + OVERHEAD_BYTES
 }

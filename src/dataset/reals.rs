@@ -26,15 +26,7 @@ impl<'a> Reals<'a> {
     /// The finite number of a row.
     pub fn at(&self, row: usize) -> Result<f64> {
         let Some(column) = &self.column else { return Ok(self.default) };
-        let value = column.f64(row)?;
-        if value.is_finite() {
-            return Ok(value);
-        }
-        Err(column.error(
-            row,
-            format!("`{}` is not a finite number", column.str(row)),
-            "Correct the value or remove the row.",
-        ))
+        column.finite(row, "Correct the value or remove the row.")
     }
 
     /// The number of a row, refused with `wanted` ("a positive voltage in kV") unless `is_good`.

@@ -7,6 +7,8 @@ use crate::formats::star::Column;
 
 /// RELION's word for a file that is not used.
 const NONE: &str = "None";
+/// What to do about a number that is none.
+const WENT_WRONG: &str = "Import an earlier iteration: the job went wrong in this one.";
 
 /// A block whose values are checked when they are asked for.
 #[derive(Clone, Copy)]
@@ -15,11 +17,11 @@ pub struct Rows<'a>(pub &'a Block);
 impl<'a> Rows<'a> {
     /// A number that must be there.
     pub fn real(&self, label: &str) -> Result<f64> {
-        finite(&self.column(label)?, 0)
+        self.column(label)?.finite(0, WENT_WRONG)
     }
 
     pub fn real_or(&self, label: &str, default: f64) -> Result<f64> {
-        self.0.column(label).map_or(Ok(default), |column| finite(&column, 0))
+        self.0.column(label).map_or(Ok(default), |column| column.finite(0, WENT_WRONG))
     }
 
     /// A whole number that must be there, 0 or more.
@@ -61,23 +63,11 @@ impl<'a> Rows<'a> {
     /// All numbers of a column.
     pub fn reals(&self, label: &str) -> Result<Vec<f64>> {
         let column = self.0.require(label)?;
-        (0..column.len()).map(|row| finite(&column, row)).collect()
+        (0..column.len()).map(|row| column.finite(row, WENT_WRONG)).collect()
     }
 
     /// As [`Self::reals`]; `default` in each row without the label.
     pub fn reals_or(&self, label: &str, default: f64) -> Result<Vec<f64>> {
         if self.0.has(label) { self.reals(label) } else { Ok(vec![default; self.0.rows()]) }
     }
-}
-
-fn finite(column: &Column<'_>, row: usize) -> Result<f64> {
-    let value = column.f64(row)?;
-    if value.is_finite() {
-        return Ok(value);
-    }
-    Err(column.error(
-        row,
-        format!("`{}` is not a finite number", column.str(row)),
-        "Import an earlier iteration: the job went wrong in this one.",
-    ))
 }

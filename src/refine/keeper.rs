@@ -120,7 +120,7 @@ impl<'a> Keeper<'a> {
                 let mut done = 0;
                 for part in &earlier {
                     match part.finished() {
-                        Ok(finished) => done += finished.particles.len(),
+                        Ok(finished) => done += finished.positions.len(),
                         Err(error) => return self.repeat(iteration + 1, &error).map(|()| 0),
                     }
                 }

@@ -21,15 +21,6 @@ pub struct Contribution {
     pub used: bool,
 }
 
-/// A particle of a finished block.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FinishedParticle {
-    /// Among the half's particles, in canonical order.
-    pub position: u32,
-    pub contribution: Contribution,
-    pub assignment: Assignment,
-}
-
 /// The zero frequency of a particle, which lies on the origin in every pose.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OriginTerm {
@@ -46,8 +37,11 @@ pub struct Finished {
     pub blocks: Vec<Vec<u8>>,
     /// Integers that make 1, of data and of weights in the volumes.
     pub scale: Vec<f64>,
-    /// Those of the finished blocks, in canonical order.
-    pub particles: Vec<FinishedParticle>,
+    /// The particles of the finished blocks, in canonical order: their places among the half's, what they add to the
+    /// sums, and what was found.
+    pub positions: Vec<u32>,
+    pub contributions: Vec<Contribution>,
+    pub assignments: Vec<Assignment>,
     pub origin_terms: Vec<OriginTerm>,
     /// Particles of them that were left out, as indices into the data set, and why.
     pub set_aside: Vec<(u32, String)>,
@@ -74,7 +68,8 @@ impl Finished {
             "shells"
         } else if directions(self) != directions(now) {
             "directions"
-        } else if !self.particles.iter().all(|p| is_inside(p.position))
+        } else if [self.contributions.len(), self.assignments.len()] != [self.positions.len(); 2]
+            || !self.positions.iter().all(|p| is_inside(*p))
             || !self.origin_terms.iter().all(|t| is_inside(t.position) && (t.class as usize) < now.directions.len())
         {
             "particles"

@@ -26,7 +26,7 @@ mod terms;
 mod work;
 
 pub use engine::{Config, count, expect, expect_watched};
-pub use finished::{Contribution, Earlier, Finished, FinishedParticle, OriginTerm};
+pub use finished::{Contribution, Earlier, Finished, OriginTerm};
 pub use half::{Half, Midway, Next, Watch};
 pub use shape::{Shape, projector_work, sums};
 pub use terms::{Pass, Terms, terms};

@@ -19,7 +19,7 @@ use crate::expectation::task::{Comparison, Outcome, Task};
 use crate::product::Voxel;
 
 use super::batch::{Context, Record};
-use super::finished::{Contribution, Finished, FinishedParticle, OriginTerm};
+use super::finished::{Contribution, Finished, OriginTerm};
 use super::maximise::SHELL_UNITS;
 use super::posterior::MASS_UNITS;
 use super::work::Work;
@@ -195,18 +195,14 @@ impl Totals {
     /// What is known of the finished blocks. `members`: those of each optics group.
     pub fn finished(&self, members: &[Vec<(usize, u32)>], scale: [f64; 2]) -> Finished {
         let of_group = members.iter().enumerate().flat_map(|(optics, of)| self.members(optics, of, true));
-        let mut particles: Vec<FinishedParticle> = of_group
-            .map(|(position, _)| FinishedParticle {
-                position: position as u32,
-                contribution: self.contributions[position],
-                assignment: self.assignments[position],
-            })
-            .collect();
-        particles.sort_unstable_by_key(|particle| particle.position);
+        let mut positions: Vec<u32> = of_group.map(|(position, _)| position as u32).collect();
+        positions.sort_unstable();
         Finished {
             blocks: self.blocks.clone(),
             scale: scale.to_vec(),
-            particles,
+            contributions: positions.iter().map(|p| self.contributions[*p as usize]).collect(),
+            assignments: positions.iter().map(|p| self.assignments[*p as usize]).collect(),
+            positions,
             origin_terms: self.origin_terms.clone(),
             set_aside: self.set_aside.clone(),
             residuals: self.residuals.clone(),
@@ -222,11 +218,12 @@ impl Totals {
     /// It is not of this step.
     pub fn take_up(&mut self, members: &[Vec<(usize, u32)>], scale: [f64; 2], earlier: Finished) -> Result<()> {
         earlier.belongs_to(&self.finished(members, scale), self.assignments.len())?;
-        for particle in &earlier.particles {
-            self.contributions[particle.position as usize] = particle.contribution;
-            self.assignments[particle.position as usize] = particle.assignment;
+        let found = earlier.contributions.into_iter().zip(earlier.assignments);
+        for (position, (contribution, assignment)) in earlier.positions.iter().zip(found) {
+            self.contributions[*position as usize] = contribution;
+            self.assignments[*position as usize] = assignment;
         }
-        self.particles_done = earlier.particles.len();
+        self.particles_done = earlier.positions.len();
         self.blocks = earlier.blocks;
         self.origin_terms.extend(earlier.origin_terms);
         self.set_aside = earlier.set_aside;

@@ -44,6 +44,15 @@ impl<'a> Column<'a> {
         text.parse().map_err(|_| self.error(row, format!("`{text}` is not a number"), "Write a decimal number."))
     }
 
+    /// A real number that is neither `nan` nor `inf`; `fix` says what to do about one that is.
+    pub fn finite(&self, row: usize, fix: &str) -> Result<f64> {
+        let value = self.f64(row)?;
+        if value.is_finite() {
+            return Ok(value);
+        }
+        Err(self.error(row, format!("`{}` is not a finite number", self.str(row)), fix))
+    }
+
     /// A whole number; `3.000000` is one, `3.5` is not.
     pub fn i64(&self, row: usize) -> Result<i64> {
         // Reals up to 2^53 hold every whole number exactly.

@@ -13,7 +13,6 @@ use relion_rs::checkpoint::Parts;
 use relion_rs::checkpoint::remove_parts;
 use relion_rs::expectation::products::Contribution;
 use relion_rs::expectation::products::Finished;
-use relion_rs::expectation::products::FinishedParticle;
 use relion_rs::expectation::products::OriginTerm;
 use relion_rs::product::Voxel;
 use tempfile::TempDir;
@@ -26,27 +25,22 @@ const PARENT: &str = "00ff00ff";
 
 fn finished(particles: usize, classes: usize) -> Finished {
     let n = &mut Numbers(9);
-    let rows = state(2, classes, particles, 8).assignments;
     let wide = |n: &mut Numbers| (i128::from(n.next()) << 60) - (i128::from(n.next()) << 61);
     Finished {
         blocks: vec![vec![1; particles.div_ceil(64)], vec![0, 1, 0]],
         scale: vec![2_f64.powi(30), 2_f64.powi(40)],
-        particles: rows
-            .into_iter()
-            .enumerate()
-            .map(|(position, assignment)| FinishedParticle {
-                position: position as u32,
-                contribution: Contribution {
-                    norm: n.float(),
-                    offset2: n.float(),
-                    mass: n.float(),
-                    xa: n.float(),
-                    aa: n.float(),
-                    used: position % 5 > 0,
-                },
-                assignment,
+        positions: (0..particles as u32).collect(),
+        contributions: (0..particles)
+            .map(|position| Contribution {
+                norm: n.float(),
+                offset2: n.float(),
+                mass: n.float(),
+                xa: n.float(),
+                aa: n.float(),
+                used: position % 5 > 0,
             })
             .collect(),
+        assignments: state(2, classes, particles, 8).assignments,
         origin_terms: (0..particles as u32)
             .map(|position| OriginTerm { position, class: 0, data: n.float(), weight: n.float() })
             .collect(),
@@ -236,7 +230,7 @@ fn a_part_is_written_nearly_as_fast_as_its_bytes() {
         let (_, loaded) = Parts::load(folder.path(), 13, PARENT, &origin()).unwrap().unwrap();
         let mut back = vec![[0; 3]; VOXELS];
         loaded[0].read_sums(0, &mut back).unwrap();
-        assert_eq!(loaded[0].finished().unwrap().particles.len(), PARTICLES);
+        assert_eq!(loaded[0].finished().unwrap().positions.len(), PARTICLES);
         let loading = begin.elapsed().as_secs_f64();
         assert!(back == sums[0]);
         ratios.push(ours / theirs);

@@ -147,7 +147,7 @@ fn a_batch_that_is_dropped_is_done_anew() {
                 panic!("the alarm at image {alarm} was not heard");
             };
             // Batches of 4: what the alarm fell into is not among the finished.
-            assert_eq!(kept.0.particles.len(), alarm / 4 * 4, "{}, alarm {alarm}", v.folder);
+            assert_eq!(kept.0.positions.len(), alarm / 4 * 4, "{}, alarm {alarm}", v.folder);
             let end = process(&v, &scene, &config, Some(kept), usize::MAX, usize::MAX);
             let End::Finished(outcome, after, other) = end else { panic!("nobody stopped it") };
             assert_eq!(outcome.assignments, whole.assignments, "{}, alarm {alarm}", v.folder);
@@ -167,12 +167,13 @@ fn what_belongs_to_another_step_is_refused() {
         panic!("it was to stop");
     };
     type Spoil = fn(&mut Finished);
-    let spoil: [(&str, Spoil); 5] = [
+    let spoil: [(&str, Spoil); 6] = [
         ("blocks", |f| f.blocks[0].truncate(1)),
         ("units", |f| f.scale[0] *= 2.0),
         ("shells", |f| f.residuals[0].truncate(1)),
         ("directions", |f| f.directions[0].truncate(1)),
-        ("particles", |f| f.particles[0].position = 1 << 20),
+        ("particles", |f| f.positions[0] = 1 << 20),
+        ("particles", |f| f.assignments.truncate(1)),
     ];
     for (what, spoil) in spoil {
         let mut other = finished.clone();
