@@ -210,6 +210,8 @@ fn one_run(place: &Place, whole: &Whole, random: &mut Random, tally: &mut Tally)
                 stopped_at = Some(at(iteration, done));
                 tally.stops += 1;
             }
+            // Before it could hold signals back it had done nothing that could be lost; another is drawn.
+            How::Stop if status.signal() == Some(Signal::SIGTERM as i32) && records.is_empty() => {}
             // Killed itself, or the launcher of a killed engine: it tells.
             How::Kill | How::KillWriting
                 if status.signal() == Some(Signal::SIGKILL as i32) || code == Some(ExitCode::Internal as i32) =>
