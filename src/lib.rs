@@ -49,6 +49,7 @@ pub mod import;
 pub mod postprocess;
 pub mod report;
 pub mod simulate;
+pub mod slurm;
 
 // The launcher.
 pub mod cli;

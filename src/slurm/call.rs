@@ -1,0 +1,103 @@
+//! One call of one of Slurm's commands, with an end.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::io::Read;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::thread;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+
+/// A controller that is restarting answers within a minute or not at all.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Why a command gave no answer. Slurm speaks English only where nobody translated it, and one line is enough to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The command is not on this machine's PATH.
+    Absent { command: String },
+    /// It ended with a code of its own, or by a signal; what it wrote to standard error.
+    Refused { command: String, code: Option<i32>, text: String },
+    /// It did not end in time.
+    Late { command: String, seconds: u64 },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent { command } => write!(f, "{command} is not on the PATH"),
+            Self::Refused { command, code, text } => match (text.trim(), code) {
+                ("", Some(code)) => write!(f, "{command} ended with code {code} and said nothing"),
+                ("", None) => write!(f, "{command} was ended by a signal"),
+                (text, _) => write!(f, "{command}: {text}"),
+            },
+            Self::Late { command, seconds } => write!(f, "{command} did not answer within {seconds} s"),
+        }
+    }
+}
+
+/// Runs a command to its end and returns its standard output.
+///
+/// # Errors
+/// It is not there, does not end within a minute, or fails.
+pub fn call<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, Failure> {
+    let refused = |cause: &io::Error| match cause.kind() {
+        io::ErrorKind::NotFound => Failure::Absent { command: command.to_owned() },
+        _ => Failure::Refused { command: command.to_owned(), code: None, text: cause.to_string() },
+    };
+    let mut child = Command::new(command)
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|cause| refused(&cause))?;
+    let (answer, complaint) = (drain(child.stdout.take()), drain(child.stderr.take()));
+    let Some(status) = ends_within(&mut child, PATIENCE).map_err(|cause| refused(&cause))? else {
+        // Whatever it started may hold the pipes open; its text is not waited for.
+        return Err(Failure::Late { command: command.to_owned(), seconds: PATIENCE.as_secs() });
+    };
+    let (answer, complaint) = (text_of(answer), text_of(complaint));
+    if status.success() {
+        return Ok(answer);
+    }
+    let text = if complaint.trim().is_empty() { answer } else { complaint };
+    Err(Failure::Refused { command: command.to_owned(), code: status.code(), text: text.trim().to_owned() })
+}
+
+/// The child's end, or `None` after killing it because it took too long.
+fn ends_within(child: &mut Child, patience: Duration) -> io::Result<Option<std::process::ExitStatus>> {
+    let end = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= end {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> Option<JoinHandle<Vec<u8>>> {
+    let mut pipe = pipe?;
+    Some(thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What could be read of a pipe that breaks is all there is.
+        let _ = pipe.read_to_end(&mut bytes);
+        bytes
+    }))
+}
+
+fn text_of(reader: Option<JoinHandle<Vec<u8>>>) -> String {
+    let bytes = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

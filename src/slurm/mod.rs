@@ -1,0 +1,6 @@
+//! Slurm, as its commands show it: text in, records out. Nothing here knows what is refined.
+
+mod call;
+
+pub use call::Failure;
+pub use call::call;
