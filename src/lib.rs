@@ -9,8 +9,6 @@
 
 #[cfg(feature = "cuda")]
 compile_error!("feature `cuda` is declared for the GPU engine, which is not part of this version: build without it");
-#[cfg(feature = "mpi")]
-compile_error!("feature `mpi` is declared for the MPI ranks, which are not part of this version: build without it");
 
 // Shared by launcher and engine.
 pub mod error;
@@ -18,6 +16,7 @@ pub mod units;
 
 // Leaves: no cryo-EM meaning, no files, and none uses another.
 pub mod arena;
+pub mod comm;
 pub mod fourier;
 pub mod product;
 pub mod rotation;

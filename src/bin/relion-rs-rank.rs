@@ -1,6 +1,5 @@
 //! One rank of the engine, `relion-rs-rank RUN_DIR`, and the verbs that need HDF5.
 
-use std::fs::OpenOptions;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::path::Path;
@@ -12,6 +11,8 @@ use nix::sys::signal::SigSet;
 use relion_rs::checkpoint;
 use relion_rs::cli::CheckpointVerb;
 use relion_rs::cli::Export;
+use relion_rs::cli::Narrator;
+use relion_rs::comm::Team;
 use relion_rs::error::Error;
 use relion_rs::error::ExitCode;
 use relion_rs::error::Result;
@@ -19,9 +20,8 @@ use relion_rs::import;
 use relion_rs::plan::InstructionSet;
 use relion_rs::plan::Plan;
 use relion_rs::plan::RunDir;
-use relion_rs::plan::progress::Event;
-use relion_rs::plan::progress::ProgressWriter;
-use relion_rs::plan::progress::unix_seconds;
+use relion_rs::refine;
+use relion_rs::refine::Ranks;
 use relion_rs::refine::Resume;
 use relion_rs::refine::export::export;
 
@@ -40,6 +40,12 @@ struct Arguments {
     /// Refuse to go on with another version, precision or instruction set
     #[arg(long)]
     exact: bool,
+    /// Of several ranks the first one only leads, and computes no particles
+    #[arg(long)]
+    dedicated_leader: bool,
+    /// Show no progress: whoever started this does
+    #[arg(long, hide = true)]
+    silent: bool,
     /// Print what this machine offers, as JSON
     #[arg(long)]
     probe: bool,
@@ -98,35 +104,42 @@ fn act(arguments: Arguments) -> Result<ExitCode> {
     match (arguments.verb, arguments.run_dir) {
         (Some(Verb::Checkpoint(verb)), _) => look(verb, arguments.json),
         (Some(Verb::Import { run_dir, optimiser }), _) => take_over(&RunDir::new(run_dir), &optimiser, arguments.json),
-        (None, Some(root)) if !arguments.probe => work(&RunDir::new(root), resume),
+        (None, Some(root)) if !arguments.probe => {
+            let is_watched = arguments.silent || arguments.die_with_parent.is_some();
+            let show = (!is_watched).then_some(arguments.json);
+            work(&RunDir::new(root), resume, arguments.dedicated_leader, show)
+        }
         _ => probe(),
     }
 }
 
-/// Does the work of a run folder, and leaves a word about it in the log and in the progress file.
-fn work(run_dir: &RunDir, resume: Resume) -> Result<ExitCode> {
+/// Does the work of a run folder, alone or as one of several ranks, and leaves a word about it in the log and in the
+/// progress file. `show`: progress goes to standard output, as JSON or not.
+fn work(run_dir: &RunDir, resume: Resume, is_dedicated: bool, show: Option<bool>) -> Result<ExitCode> {
     let plan = Plan::read(&run_dir.plan())?;
     run_dir.create()?;
-    let _lock = run_dir.lock()?;
-    log(run_dir, &format!("relion-rs-rank {} starts, process {}", env!("CARGO_PKG_VERSION"), std::process::id()))?;
-    let outcome = relion_rs::refine::run(run_dir, &plan, resume);
+    // Before MPI starts threads of its own.
+    refine::hold_signals()?;
+    let (session, team) = Team::join()?;
+    let ranks = Ranks { team, is_dedicated };
+    let lock = (team.rank() == 0).then(|| run_dir.lock()).transpose();
+    let outcome = lock.and_then(|_lock| {
+        let process = std::process::id();
+        let place = if team.is_alone() { String::new() } else { format!(", rank {} of {}", team.rank(), team.size()) };
+        let version = env!("CARGO_PKG_VERSION");
+        run_dir.tell_log(team.rank(), &format!("relion-rs-rank {version} starts, process {process}{place}"))?;
+        let show = show.filter(|_| team.rank() == 0);
+        let narrator = show.map(|json| Narrator::start(run_dir, json)).transpose()?;
+        let outcome = refine::run(run_dir, &plan, resume, &ranks);
+        drop(narrator);
+        outcome
+    });
     match &outcome {
-        Ok(code) => log(run_dir, &format!("ends with code {} ({code:?})", *code as u8))?,
-        Err(error) => {
-            // A full disk may refuse this too; the error itself matters more.
-            let _ = log(run_dir, &format!("ends with code {}: {error}", error.code as u8));
-            let failed = Event::Failed { code: error.code as u8, message: error.to_string() };
-            let _ = ProgressWriter::open(&run_dir.progress()).and_then(|mut writer| writer.write(failed));
-        }
+        Ok(code) => run_dir.tell_log(team.rank(), &format!("ends with code {} ({code:?})", *code as u8))?,
+        Err(error) => refine::last_words(run_dir, error, &team),
     }
+    drop(session);
     outcome
-}
-
-fn log(run_dir: &RunDir, text: &str) -> Result<()> {
-    let path = run_dir.log(0);
-    let failed = |cause: std::io::Error| Error::writing(&path, &cause);
-    let mut file = OpenOptions::new().append(true).create(true).open(&path).map_err(failed)?;
-    file.write_all(format!("{:.3} {text}\n", unix_seconds()).as_bytes()).map_err(failed)
 }
 
 fn probe() -> Result<ExitCode> {
@@ -136,6 +149,7 @@ fn probe() -> Result<ExitCode> {
         "hdf5": format!("{major}.{minor}.{release}"),
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
         "instruction_set": InstructionSet::Auto.on_this_machine()?.name(),
+        "mpi": Team::library(),
         "backends": ["cpu"],
     });
     print(&seen.to_string())?;

@@ -37,7 +37,7 @@ pub use folder::{Loaded, Retention, list, load_latest, load_latest_of_ours, prun
 pub use format::Format;
 pub use origin::{Identity, InputFile, Origin};
 pub use part::Part;
-pub use parts::{Committed, Parts, remove_parts};
+pub use parts::{Committed, Entry, PartWriter, Parts, remove_parts};
 pub use show::{Beside, Overview, Role, show};
 pub use sweep::sweep;
 pub use verify::{Verdict, verify};

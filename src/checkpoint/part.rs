@@ -18,9 +18,9 @@ use super::file::in_file;
 use super::file::open;
 use super::file::write_hdf5;
 use super::stored::Stored;
+use super::stored::add_sums;
 use super::stored::create_group;
 use super::stored::open_group;
-use super::stored::read_sums;
 use super::stored::write_sums;
 
 /// Name of the file's format.
@@ -114,12 +114,12 @@ impl Part {
         read().map_err(|error| in_file(&self.path, error))
     }
 
-    /// Fills the integer volume of a class.
+    /// Adds the integers of a class to a volume.
     ///
     /// # Errors
     /// There is none, or it has another size.
-    pub fn read_sums(&self, class: usize, sums: &mut [Voxel]) -> Result<()> {
-        let mut read = || read_sums(&open_group(&*open(&self.path)?, SUMS)?, &class_name(class), sums);
+    pub fn add_sums(&self, class: usize, sums: &mut [Voxel]) -> Result<()> {
+        let mut read = || add_sums(&open_group(&*open(&self.path)?, SUMS)?, &class_name(class), sums);
         read().map_err(|error| in_file(&self.path, error))
     }
 }

@@ -1,5 +1,6 @@
 //! The parts of an unfinished iteration, and their index `iter-013.parts.json`: a line of JSON that names the files with
-//! their digests, and a line with the digest of the first. It is renamed last, so what it names is whole.
+//! their digests, and a line with the digest of the first. It is renamed last, so what it names is whole. Every rank
+//! writes parts of its own, of different blocks; any number of ranks goes on from them.
 
 use std::fs;
 use std::io;
@@ -37,18 +38,31 @@ struct Index {
     files: Vec<Entry>,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
-struct Entry {
+/// A part that was written, and what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
     /// Among the half sets, from 0.
-    half: usize,
+    pub half: usize,
     /// All of its blocks are finished.
-    whole: bool,
+    pub whole: bool,
     name: String,
     bytes: u64,
     digest: String,
 }
 
 impl Entry {
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Checks the file's bytes.
+    ///
+    /// # Errors
+    /// It is missing or damaged.
+    pub fn read(&self, run_folder: &Path) -> Result<Part> {
+        self.open(&folder_of(run_folder))
+    }
+
     fn open(&self, folder: &Path) -> Result<Part> {
         let Self { name, bytes, digest, .. } = self.clone();
         Part::open(folder, &Written { name, bytes, digest })
@@ -99,59 +113,85 @@ pub(super) fn examine(folder: &Path) -> Result<Vec<(PathBuf, Result<()>)>> {
 #[derive(Debug)]
 pub struct Committed {
     pub index: PathBuf,
-    /// Size of the files it names.
-    pub bytes: u64,
     /// Why files that count no more could not be removed.
     pub leftover: Option<Error>,
 }
 
-/// Writes the parts of one iteration.
+/// Writes the parts of one rank in one iteration. They count once [`Parts`] names them.
+pub struct PartWriter {
+    folder: PathBuf,
+    iteration: u32,
+    rank: usize,
+    /// Number of the next writing.
+    next: u32,
+}
+
+impl PartWriter {
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn new(run_folder: &Path, iteration: u32, rank: usize) -> Result<Self> {
+        let folder = folder_of(run_folder);
+        let of_this = names(&folder)?.into_iter().filter(|name| of_part(name) == Some(iteration));
+        let next = of_this.filter_map(|name| writing_of(&name)).max().map_or(0, |last| last + 1);
+        Ok(Self { folder, iteration, rank, next })
+    }
+
+    /// Writes what this rank finished of a half set. `label` is the half set's number in the file's name.
+    ///
+    /// # Errors
+    /// A full disk or an unwritable folder: earlier parts stay as they were.
+    pub fn write(&mut self, half: usize, label: u8, finished: &Finished, sums: &[&[Voxel]]) -> Result<Entry> {
+        let whole = finished.blocks.iter().flatten().all(|flag| *flag > 0);
+        let name = format!("iter-{:03}.part.{:03}.half{label}.{:03}.h5", self.iteration, self.rank, self.next);
+        self.next += 1;
+        let Written { name, bytes, digest } = part::write(&self.folder, name, finished, sums)?;
+        Ok(Entry { half, whole, name, bytes, digest })
+    }
+}
+
+/// The parts of one iteration that count, and their index.
 pub struct Parts {
     folder: PathBuf,
     iteration: u32,
     parent: String,
     identity: String,
     inputs: String,
-    entries: Vec<Entry>,
-    /// Number of the next writing.
-    next: u32,
+    /// Each with the rank that goes on with it: the next part of that rank and half takes its place.
+    entries: Vec<(usize, Entry)>,
+    /// Files that are replaced, until the index says so.
+    replaced: Vec<String>,
 }
 
 impl Parts {
     /// The parts of an iteration that begins from the checkpoint with the digest `parent`; none is written yet.
-    ///
-    /// # Errors
-    /// The folder cannot be read.
-    pub fn new(run_folder: &Path, iteration: u32, parent: &str, origin: &Origin) -> Result<Self> {
-        let folder = folder_of(run_folder);
-        let numbers = names(&folder)?.into_iter().filter_map(|name| Some((of_part(&name)?, name)));
-        let of_this = numbers.filter(|(i, _)| *i == iteration).filter_map(|(_, name)| writing_of(&name));
-        let next = of_this.max().map_or(0, |last| last + 1);
-        let (identity, inputs) = (words(&origin.identity), origin.digest());
-        Ok(Self { folder, iteration, parent: parent.to_owned(), identity, inputs, entries: Vec::new(), next })
+    pub fn new(run_folder: &Path, iteration: u32, parent: &str, origin: &Origin) -> Self {
+        Self {
+            folder: folder_of(run_folder),
+            iteration,
+            parent: parent.to_owned(),
+            identity: words(&origin.identity),
+            inputs: origin.digest(),
+            entries: Vec::new(),
+            replaced: Vec::new(),
+        }
     }
 
-    /// Whether all of a half set is in the parts.
-    pub fn is_whole(&self, half: usize) -> bool {
-        self.entries.iter().any(|entry| entry.half == half && entry.whole)
+    /// The parts that a rank goes on with.
+    pub fn of_rank(&self, rank: usize) -> Vec<Entry> {
+        self.entries.iter().filter(|(of, _)| *of == rank).map(|(_, entry)| entry.clone()).collect()
     }
 
-    /// Writes what is finished of a half set (`whole`: all of it), in place of what was written of it before. It counts
-    /// after [`Self::commit`]; until then the earlier parts do. `label` is the half set's number in the file's name.
-    ///
-    /// # Errors
-    /// A full disk or an unwritable folder: the earlier parts stay as they were.
-    pub fn write(&mut self, half: usize, label: u8, finished: &Finished, sums: &[&[Voxel]], whole: bool) -> Result<()> {
-        let name = format!("iter-{:03}.part.000.half{label}.{:03}.h5", self.iteration, self.next);
-        self.next += 1;
-        let Written { name, bytes, digest } = part::write(&self.folder, name, finished, sums)?;
-        self.entries.retain(|entry| entry.half != half);
-        self.entries.push(Entry { half, whole, name, bytes, digest });
-        Ok(())
+    /// A part of a rank, in place of what it had written or taken over of that half set. It counts after
+    /// [`Self::commit`]; until then the earlier ones do.
+    pub fn put(&mut self, rank: usize, part: Entry) {
+        let (replaced, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.entries).into_iter().partition(|(of, old)| *of == rank && old.half == part.half);
+        self.replaced.extend(replaced.into_iter().map(|(_, old)| old.name));
+        self.entries = kept;
+        self.entries.push((rank, part));
     }
 
-    /// Makes the parts written so far those that count, and removes the others. Returns the index's path and the
-    /// size of what it names.
+    /// Makes the parts put so far those that count, and removes what they replace. Returns the index's path.
     ///
     /// # Errors
     /// The index cannot be written: the earlier parts count.
@@ -162,31 +202,38 @@ impl Parts {
             parent: self.parent.clone(),
             identity: self.identity.clone(),
             inputs: self.inputs.clone(),
-            files: self.entries.clone(),
+            files: self.entries.iter().map(|(_, entry)| entry.clone()).collect(),
         };
         let line = serde_json::to_string(&index).map_err(|cause| Error::internal(format!("index: {cause}")))?;
         let path = self.folder.join(index_name(self.iteration));
         write_text(&path, &format!("{line}\n{}\n", blake3::hash(line.as_bytes()).to_hex()))?;
-        let named = |name: &str| self.entries.iter().any(|entry| entry.name == name);
-        let is_old = |name: &String| of_part(name) == Some(self.iteration) && !named(name);
-        let removed = names(&self.folder).and_then(|names| {
-            names.iter().filter(|name| is_old(name)).try_for_each(|name| remove(&self.folder.join(name)))
-        });
-        let bytes = self.entries.iter().map(|entry| entry.bytes).sum();
-        Ok(Committed { index: path, bytes, leftover: removed.err() })
+        let removed = self.replaced.iter().try_for_each(|name| remove(&self.folder.join(name)));
+        if removed.is_ok() {
+            self.replaced.clear();
+        }
+        Ok(Committed { index: path, leftover: removed.err() })
     }
 
-    /// The parts of an iteration, from the half sets' first to the last one that was begun, and who goes on writing
-    /// them; `None` when there are none.
+    /// The parts of an iteration, dealt out to `ranks`. `None` when there are none. What no index names is removed.
+    /// Called before any rank writes a part.
     ///
     /// # Errors
     /// They cannot be used, and why: the iteration is to be done anew.
-    pub fn load(run_folder: &Path, iteration: u32, parent: &str, origin: &Origin) -> Result<Option<(Self, Vec<Part>)>> {
-        let mut parts = Self::new(run_folder, iteration, parent, origin)?;
+    pub fn load(
+        run_folder: &Path,
+        iteration: u32,
+        parent: &str,
+        origin: &Origin,
+        ranks: usize,
+    ) -> Result<Option<(Self, Vec<Finished>)>> {
+        let mut parts = Self::new(run_folder, iteration, parent, origin);
         let path = parts.folder.join(index_name(iteration));
         let text = match fs::read(&path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                remove_unnamed(&parts.folder, iteration, &[]);
+                return Ok(None);
+            }
             Err(cause) => return Err(Error::reading(&path, &cause)),
         };
         let wrong = |problem: String| Error::bad_data(path.display().to_string(), problem, "");
@@ -200,14 +247,44 @@ impl Parts {
         if index.inputs != parts.inputs {
             return Err(wrong("was summed from other inputs or with other settings".to_owned()));
         }
-        let mut entries = index.files;
-        entries.sort_by_key(|entry| entry.half);
-        if !entries.iter().map(|entry| entry.half).eq(0..entries.len()) {
-            return Err(wrong("does not name the half sets one after the other".to_owned()));
+        let opened = index.files.iter().map(|entry| entry.open(&parts.folder)).collect::<Result<Vec<_>>>()?;
+        let finished = opened.iter().map(Part::finished).collect::<Result<Vec<_>>>()?;
+        if let Some(half) = done_twice(&index.files, &finished) {
+            return Err(wrong(format!("names parts of half set {half} that hold the same blocks")));
         }
-        let opened = entries.iter().map(|entry| entry.open(&parts.folder)).collect::<Result<Vec<_>>>()?;
-        parts.entries = entries;
-        Ok(Some((parts, opened)))
+        remove_unnamed(&parts.folder, iteration, &index.files);
+        parts.entries = index.files.into_iter().enumerate().map(|(n, entry)| (n % ranks, entry)).collect();
+        Ok(Some((parts, finished)))
+    }
+
+    /// The half set of every part, in the order of [`Self::load`]'s.
+    pub fn halves(&self) -> impl Iterator<Item = usize> + '_ {
+        self.entries.iter().map(|(_, entry)| entry.half)
+    }
+}
+
+/// A half set of which two parts hold the same block.
+fn done_twice(entries: &[Entry], finished: &[Finished]) -> Option<usize> {
+    let mut seen = std::collections::BTreeSet::new();
+    for (entry, part) in entries.iter().zip(finished) {
+        for (optics, flags) in part.blocks.iter().enumerate() {
+            let done = flags.iter().enumerate().filter(|(_, flag)| **flag > 0);
+            for (block, _) in done {
+                if !seen.insert((entry.half, optics, block)) {
+                    return Some(entry.half);
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Parts that a killed process left without naming them. One that stays counts for nothing, and goes with the others.
+fn remove_unnamed(folder: &Path, iteration: u32, named: &[Entry]) {
+    let is_named = |name: &str| named.iter().any(|entry| entry.name == name);
+    let unnamed = |name: &String| of_part(name) == Some(iteration) && !is_named(name);
+    for name in names(folder).unwrap_or_default().iter().filter(|name| unnamed(name)) {
+        let _ = remove(&folder.join(name));
     }
 }
 

@@ -291,12 +291,23 @@ pub(super) fn write_sums(group: &Group, name: &str, sums: &[Voxel]) -> Result<()
     create().map_err(|e| unwritable(group, name, e))
 }
 
-/// Reads them back into as many voxels.
-pub(super) fn read_sums(group: &Group, name: &str, sums: &mut [Voxel]) -> Result<()> {
+/// Voxels read at a time.
+const PIECE: usize = 1 << 18;
+
+/// Adds them to as many voxels.
+pub(super) fn add_sums(group: &Group, name: &str, sums: &mut [Voxel]) -> Result<()> {
     let dataset = open_dataset(group, name)?;
     let (found, wanted) = (dataset.shape(), [sums.len(), 3]);
     if found != wanted {
         return Err(unreadable(group, name, format!("sums of shape {found:?}, expected {wanted:?}")));
     }
-    dataset.read_into_raw(sums.as_flattened_mut()).map(|_| ()).map_err(|e| unreadable(group, name, e))
+    for (number, sums) in sums.chunks_mut(PIECE).enumerate() {
+        let from = number * PIECE;
+        let rows = (from..from + sums.len(), ..);
+        let piece = dataset.read_slice_2d::<i64, _>(rows).map_err(|e| unreadable(group, name, e))?;
+        for (sum, part) in sums.as_flattened_mut().iter_mut().zip(&piece) {
+            *sum = sum.checked_add(*part).ok_or_else(|| unreadable(group, name, "sums beyond 64 bits".to_owned()))?;
+        }
+    }
+    Ok(())
 }

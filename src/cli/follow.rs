@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::plan::JobKind;
 use crate::plan::progress::Event;
 use crate::plan::progress::IterationFinished;
+use crate::plan::progress::RankPlace;
 use crate::plan::progress::Record;
 use crate::plan::progress::Started;
 
@@ -59,6 +60,7 @@ impl Display {
                 self.wait("looking at the images".to_string());
                 self.line(&started_line(started))
             }
+            Event::Ranks { ranks } => ranks_table(ranks).iter().try_for_each(|line| self.line(line)),
             Event::IterationStarted { iteration } => {
                 self.pace.iteration = *iteration;
                 self.iteration_begins = true;
@@ -193,6 +195,30 @@ fn started_line(started: &Started) -> String {
         started.instruction_set,
         started.precision
     )
+}
+
+/// Who works where: a line a rank, in columns.
+fn ranks_table(ranks: &[RankPlace]) -> Vec<String> {
+    let none = || "-".to_owned();
+    let mut rows = vec![["rank", "node", "process", "threads", "cores", "NUMA", "device"].map(str::to_owned)];
+    for place in ranks {
+        let or_none = |text: &str| if text.is_empty() { none() } else { text.to_owned() };
+        rows.push([
+            place.rank.to_string(),
+            or_none(&place.host),
+            place.process.to_string(),
+            place.threads.to_string(),
+            or_none(&place.cores),
+            or_none(&place.numa),
+            place.device.clone().unwrap_or_else(none),
+        ]);
+    }
+    let widths: Vec<usize> = (0..7).map(|c| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0)).collect();
+    let line = |row: &[String; 7]| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 /// The sum of an iteration in one line.

@@ -15,6 +15,7 @@ mod kept;
 mod man;
 mod maps;
 mod mask;
+mod narrate;
 mod new;
 mod pace;
 mod page;
@@ -35,6 +36,7 @@ mod words;
 
 pub use checkpoint::Export;
 pub use checkpoint::Verb as CheckpointVerb;
+pub use narrate::Narrator;
 pub use page::page;
 pub use parent::tie_to;
 pub use screen::error_json;

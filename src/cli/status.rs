@@ -152,7 +152,7 @@ fn summarise(plan: &Plan, records: &[Record], is_at_work: impl Fn(&Started) -> O
                 summary.failure = Some(message.clone());
             }
             Event::Part { particles_done, .. } => summary.checkpoint_particles = *particles_done,
-            Event::Phase { .. } | Event::ArenaTrace { .. } | Event::Stopping { .. } => {}
+            Event::Ranks { .. } | Event::Phase { .. } | Event::ArenaTrace { .. } | Event::Stopping { .. } => {}
         }
     }
     if let (State::Running, Some(started)) = (summary.state, last_start) {

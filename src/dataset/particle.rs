@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::formats::star::StarFile;
 use crate::rotation::Euler;
 
@@ -95,7 +98,7 @@ pub struct Particle {
 }
 
 /// What a refinement finds out about a particle, and starts from.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
     pub euler: Euler,
     /// Translation to apply to the image to centre the particle.

@@ -46,6 +46,7 @@ pub struct Options {
 }
 
 /// One expectation step over the particles of one half set.
+#[derive(Clone, Copy)]
 pub struct Task<'a> {
     pub dataset: &'a Dataset,
     /// The half's particles, as indices into the data set, in canonical order.

@@ -3,6 +3,9 @@
 //! Voxels strictly inside the sphere count, in the shell nearest to their radius; variances are per real component
 //! and on the scale of slices.
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::expectation::SumVoxel;
 use crate::imaging::Geometry;
 
@@ -15,7 +18,7 @@ const LARGEST_FSC: f64 = 0.999;
 const PARITY_PRIOR_SHARE: f64 = 0.001;
 
 /// What a shell knows; box/2 + 1 entries each.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spectra {
     /// Variance of the noise.
     pub sigma2: Vec<f64>,

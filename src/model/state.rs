@@ -2,12 +2,15 @@
 //!
 //! Spectra have box/2 + 1 entries, one a shell of the model box; variances are per real component.
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::dataset::Assignment;
 
 use super::Volume;
 
 /// Spectra and statistics of one class, in one half.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassModel {
     pub map: Volume,
     /// Share of the particles (rlnClassDistribution).
@@ -32,7 +35,7 @@ pub struct ClassModel {
 }
 
 /// A micrograph group (scale correction).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupModel {
     pub name: String,
     /// Particles of this half in the group.
@@ -41,7 +44,7 @@ pub struct GroupModel {
 }
 
 /// Prior on orientations.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum PriorMode {
     /// The distribution over directions only.
     Global,
@@ -50,7 +53,7 @@ pub enum PriorMode {
 }
 
 /// The model of one half set, or of the whole set in class3d.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HalfModel {
     pub classes: Vec<ClassModel>,
     /// sigma2_noise per optics group and shell (rlnSigma2Noise).
@@ -64,7 +67,7 @@ pub struct HalfModel {
 }
 
 /// Which poses are tried (rln*Sampling*).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SamplingState {
     pub healpix_order: u32,
     pub psi_step_degrees: f64,
@@ -83,7 +86,7 @@ pub struct SamplingState {
 }
 
 /// Image sizes and resolution: what the next iteration transforms, and why.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sizes {
     /// Resolution of the model.
     pub current_resolution_per_angstrom: f64,
@@ -98,7 +101,7 @@ pub struct Sizes {
 }
 
 /// Memory of the automatic refinement: what decides finer sampling and convergence.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Convergence {
     pub iterations_without_resolution_gain: u32,
     pub iterations_without_large_changes: u32,
@@ -116,7 +119,7 @@ pub struct Convergence {
 }
 
 /// Everything between two iterations.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// The iteration just finished; 0 after initialisation.
     pub iteration: u32,

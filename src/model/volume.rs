@@ -1,9 +1,12 @@
 //! A cubic map.
 
+use serde::Deserialize;
+use serde::Serialize;
+
 /// A cubic real-space map: x fastest, then y, then z; the centre is voxel n/2.
 ///
 /// Values are f32, as in the MRC file: a state restored from its files is the state itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Volume {
     pub box_pixels: usize,
     pub pixel_size_angstrom: f64,

@@ -64,6 +64,10 @@ impl InstructionSet {
         }
     }
 
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Auto, Self::Avx512, Self::Avx2, Self::Portable].into_iter().find(|set| set.name() == name)
+    }
+
     /// The set the engine uses on this machine.
     ///
     /// # Errors

@@ -38,6 +38,10 @@ pub struct Record {
 pub enum Event {
     /// The engine starts, afresh or from a checkpoint.
     Started(Started),
+    /// Who works where, when there are several ranks.
+    Ranks {
+        ranks: Vec<RankPlace>,
+    },
     IterationStarted {
         iteration: u32,
     },
@@ -113,6 +117,20 @@ pub struct ArenaPoint {
     /// Kind of the frame that opened or closed.
     pub frame: String,
     pub top_bytes: u64,
+}
+
+/// One rank's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankPlace {
+    pub rank: usize,
+    pub host: String,
+    pub process: u32,
+    pub threads: usize,
+    /// Cores that it stays on, and their NUMA nodes: `0-3,8`.
+    pub cores: String,
+    pub numa: String,
+    /// As CUDA counts them for this rank, with Slurm's number where that is another.
+    pub device: Option<String>,
 }
 
 /// Who works, on what.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::fs::File;
 use std::fs::TryLockError;
+use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
+
+use super::progress::unix_seconds;
 
 /// How long a folder that is taken is tried again, and how often.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -70,6 +73,17 @@ impl RunDir {
     /// Log of one rank.
     pub fn log(&self, rank: usize) -> PathBuf {
         self.root.join(format!("log/rank-{rank:03}.log"))
+    }
+
+    /// Appends a line to the log of a rank.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn tell_log(&self, rank: usize, text: &str) -> Result<()> {
+        let path = self.log(rank);
+        let failed = |cause: std::io::Error| Error::writing(&path, &cause);
+        let mut file = File::options().append(true).create(true).open(&path).map_err(failed)?;
+        file.write_all(format!("{:.3} {text}\n", unix_seconds()).as_bytes()).map_err(failed)
     }
 
     /// The page written by `relion-rs report`.

@@ -19,6 +19,7 @@ use crate::plan::progress::ArenaPoint;
 use crate::plan::progress::Event;
 use crate::plan::progress::IterationFinished;
 use crate::plan::progress::ProgressWriter;
+use crate::plan::progress::RankPlace;
 use crate::plan::progress::Started;
 
 use super::Job;
@@ -103,6 +104,11 @@ impl<'a> Account<'a> {
             repeated_particles,
             last_iteration: self.plan.iterations,
         }))
+    }
+
+    /// Who works where.
+    pub fn ranks(&mut self, ranks: Vec<RankPlace>) -> Result<()> {
+        self.progress.write(Event::Ranks { ranks })
     }
 
     pub fn iteration_started(&mut self, iteration: u32) -> Result<()> {

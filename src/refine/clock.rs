@@ -48,6 +48,16 @@ impl Clock {
         self.longest_batch = self.longest_batch.max(self.batch_begin.elapsed());
     }
 
+    /// Longest batch so far.
+    pub fn longest_batch(&self) -> Option<Duration> {
+        Some(self.longest_batch).filter(|time| !time.is_zero())
+    }
+
+    /// What the latest iteration took after its expectation step.
+    pub fn latest_rest(&self) -> Option<Duration> {
+        Some(self.rest).filter(|time| !time.is_zero())
+    }
+
     pub fn wrote(&mut self, bytes: u64, seconds: f64) {
         self.pace = bytes as f64 / seconds.max(SHORTEST_SECONDS);
     }

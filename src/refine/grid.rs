@@ -1,6 +1,7 @@
 //! What is searched in an iteration, from the plan and the state.
 
 use crate::error::Result;
+use crate::expectation::Comparison;
 use crate::model::PriorMode;
 use crate::model::State;
 use crate::plan::Plan;
@@ -10,6 +11,19 @@ use crate::sampling::Search;
 use crate::sampling::Translations;
 
 use super::inputs::Inputs;
+
+/// What is searched in an iteration.
+pub struct Grid<'a> {
+    pub orientations: &'a Orientations,
+    pub translations: &'a Translations,
+    pub search: Search<'a>,
+    pub comparison: Comparison,
+}
+
+/// How images are compared in an iteration.
+pub fn comparison(plan: &Plan, iteration: u32) -> Comparison {
+    if plan.first_iteration_cc && iteration == 1 { Comparison::CrossCorrelation } else { Comparison::Likelihood }
+}
 
 /// The grid of the state's sampling, or the particles' poses where they are kept.
 pub fn orientations(plan: &Plan, inputs: &Inputs, state: &State) -> Result<Orientations> {

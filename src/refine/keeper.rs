@@ -7,44 +7,48 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::arena;
 use crate::checkpoint::Committed;
+use crate::checkpoint::Entry;
 use crate::checkpoint::Origin;
 use crate::checkpoint::Part;
 use crate::checkpoint::Parts;
 use crate::checkpoint::Retention;
 use crate::error::Error;
+use crate::error::ExitCode;
 use crate::error::Result;
-use crate::expectation::SumVoxel;
 use crate::expectation::products::Finished;
-use crate::expectation::products::Half;
 use crate::expectation::products::Midway;
 use crate::expectation::products::Next;
+use crate::expectation::products::Supply;
 use crate::model::State;
 use crate::plan::Plan;
 use crate::plan::RunDir;
 use crate::plan::progress::Event;
 use crate::plan::progress::ProgressWriter;
-use crate::product::Voxel;
 
+use super::attendant::Attendant;
+use super::attendant::labels;
+use super::attendant::read_parts;
 use super::clock::Clock;
+use super::crew::Crew;
+use super::ranks::Iterate;
+use super::ranks::Share;
+use super::ranks::Verdict;
 use super::saver::Saved;
 use super::saver::Saver;
+use super::scribe::DoneHalf;
+use super::scribe::Scribe;
 use super::stop::Cause;
 use super::stop::Stop;
 
 /// Shortest time between two words about progress.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A finished half set and its integer sums, one volume a class.
-pub type DoneHalf<'f> = (Half, Vec<&'f mut [SumVoxel]>);
-
 /// Where an iteration stands.
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
     iteration: u32,
-    /// Particles of the finished half sets, of the finished blocks with those, and in all.
-    before: usize,
+    /// Particles in finished blocks, of all ranks, and in all.
     done: usize,
     total: usize,
 }
@@ -63,10 +67,14 @@ pub struct Keeper<'a> {
     /// What could not be written, until it can.
     unsaved: Option<Arc<State>>,
     parts: Option<Parts>,
-    /// Parts of an earlier process, one a half set.
-    earlier: Vec<Part>,
-    /// The particles in them.
+    /// What earlier processes finished of half sets.
+    earlier: Vec<(usize, Finished)>,
+    /// The particles in it.
     resumed: usize,
+    /// Who makes which map, and the other ranks.
+    share: Share,
+    crew: Option<Crew>,
+    scribe: Scribe,
     standing: Standing,
     told: Instant,
     kept: Instant,
@@ -80,7 +88,14 @@ pub struct Keeper<'a> {
 }
 
 impl<'a> Keeper<'a> {
-    pub fn new(run_dir: &RunDir, plan: &Plan, origin: &'a Origin, stop: Arc<Stop>) -> Result<Self> {
+    pub fn new(
+        run_dir: &RunDir,
+        plan: &Plan,
+        origin: &'a Origin,
+        stop: Arc<Stop>,
+        share: Share,
+        crew: Option<Crew>,
+    ) -> Result<Self> {
         let keep_last = u32::try_from(plan.keep_last).unwrap_or(u32::MAX);
         let retention = Retention { keep_last, keep_every: plan.keep_every };
         let now = Instant::now();
@@ -97,6 +112,9 @@ impl<'a> Keeper<'a> {
             parts: None,
             earlier: Vec::new(),
             resumed: 0,
+            share,
+            crew,
+            scribe: Scribe::new(run_dir.root(), 0, 0)?,
             standing: Standing::default(),
             told: now,
             kept: now,
@@ -106,26 +124,22 @@ impl<'a> Keeper<'a> {
         })
     }
 
-    pub fn stop(&self) -> &Arc<Stop> {
-        &self.stop
+    pub fn share(&self) -> Share {
+        self.share
     }
 
     /// The run goes on after the checkpoint with this digest, of this iteration. Returns the particles of the next one
     /// that are done already.
     pub fn goes_on_from(&mut self, iteration: u32, digest: &str) -> Result<usize> {
         self.parent = Some(digest.to_owned());
-        match Parts::load(&self.root, iteration + 1, digest, self.origin) {
+        let ranks = self.crew.as_ref().map_or(1, |crew| crew.team.size());
+        match Parts::load(&self.root, iteration + 1, digest, self.origin, ranks) {
             Ok(None) => Ok(0),
-            Ok(Some((parts, earlier))) => {
-                let mut done = 0;
-                for part in &earlier {
-                    match part.finished() {
-                        Ok(finished) => done += finished.positions.len(),
-                        Err(error) => return self.repeat(iteration + 1, &error).map(|()| 0),
-                    }
-                }
-                (self.parts, self.earlier, self.resumed) = (Some(parts), earlier, done);
-                Ok(done)
+            Ok(Some((parts, finished))) => {
+                self.resumed = finished.iter().map(|finished| finished.positions.len()).sum();
+                self.earlier = parts.halves().zip(finished).collect();
+                self.parts = Some(parts);
+                Ok(self.resumed)
             }
             Err(error) => self.repeat(iteration + 1, &error).map(|()| 0),
         }
@@ -138,6 +152,9 @@ impl<'a> Keeper<'a> {
     /// Begins to write the state after an iteration.
     pub fn save(&mut self, state: &State) -> Result<()> {
         let begin = Instant::now();
+        if let Some(crew) = &self.crew {
+            crew.pulse.begin(None);
+        }
         self.settle()?;
         (self.parent, self.unsaved, self.parts) = (None, None, None);
         (self.earlier, self.resumed) = (Vec::new(), 0);
@@ -195,62 +212,79 @@ impl<'a> Keeper<'a> {
         self.progress.write(Event::Warning { text: text.to_owned() })
     }
 
-    /// The expectation step of an iteration begins.
-    pub fn begin(&mut self, iteration: u32, particles: usize) -> Result<()> {
-        self.standing = Standing { iteration, before: 0, done: self.resumed, total: particles };
+    /// The expectation step of an iteration begins: the other ranks hear of it. `counts`: blocks per half set and optics
+    /// group.
+    pub fn begin(&mut self, state: &mut State, counts: &[Vec<usize>], iterate: Iterate) -> Result<()> {
+        let iteration = state.iteration;
+        self.standing = Standing { iteration, done: self.resumed, total: state.half_of.len() };
+        self.scribe = Scribe::new(&self.root, iteration, 0)?;
+        if let Some(crew) = &self.crew {
+            crew.open(counts, &self.earlier);
+            let of_others = |rank| self.parts.iter().flat_map(move |parts: &Parts| parts.of_rank(rank));
+            let earlier = (1..crew.team.size()).flat_map(|rank| of_others(rank).map(move |entry| (rank, entry)));
+            crew.order(Iterate { earlier: earlier.collect(), ..iterate }, state)?;
+            crew.pulse.begin(None);
+        }
         self.clock.begin_batch();
         self.tell()
     }
 
-    /// What an earlier process finished of a half set.
-    pub fn earlier(&mut self, half: usize) -> Result<Option<(Finished, Part)>> {
-        let Some(part) = self.earlier.get(half).cloned() else { return Ok(None) };
-        Ok(Some((part.finished()?, part)))
+    /// This rank's step is over (`done`: its half sets; none when it was stopped). Waits for the other ranks; whether the
+    /// iteration goes on. After a stop everything is kept.
+    pub fn close(&mut self, done: Option<&mut [DoneHalf<'_>]>) -> Result<bool> {
+        let was_stopped = done.is_none();
+        let Some(crew) = self.crew.take() else { return Ok(!was_stopped) };
+        let stop = was_stopped.then(|| self.stop.cause().map_or_else(String::new, |cause| cause.to_string()));
+        let verdict = crew.close(stop, &mut || self.attend(&crew));
+        if matches!(verdict, Ok(Verdict::Stopped)) {
+            if let Some(done) = done {
+                self.try_to_keep(|keeper| keeper.write_parts(done, None))?;
+            }
+            if !crew.wait_for_parts(&Arc::clone(&self.stop), &mut || self.attend(&crew))? {
+                self.warn("not all ranks kept what they had done: it is done again")?;
+            }
+            let Standing { iteration, done, .. } = self.standing;
+            self.tell()?;
+            self.tell_cause(crew.ledger.stop().unwrap_or_default(), iteration, done)?;
+        }
+        self.crew = Some(crew);
+        Ok(verdict? == Verdict::Whole)
     }
 
-    /// A half set is finished.
-    pub fn half_done(&mut self, particles: usize) {
-        self.standing.before += particles;
-        self.standing.done = self.standing.before;
-    }
-
-    /// Called after every batch: tells, keeps what is due, and says whether the step goes on.
-    pub fn after_batch(
-        &mut self,
-        half: usize,
-        labels: &[u8],
-        done: &mut [DoneHalf<'_>],
-        midway: &mut Midway<'_, '_>,
-    ) -> Result<Next> {
-        self.standing.done = self.standing.before + midway.particles_done();
-        self.clock.end_batch();
-        if self.saver.is_done() {
-            self.settle()?;
+    /// Takes over what the other ranks report.
+    fn attend(&mut self, crew: &Crew) -> Result<()> {
+        if let Some(cause) = self.stop.cause() {
+            crew.ledger.ask_to_stop(&cause.to_string());
         }
-        let bytes = midway.sum_bytes() * (half + 1 - self.whole_halves(half));
-        self.stop.needs(self.clock.stopping(bytes));
-        let is_complete = self.standing.done == self.standing.total;
-        if is_complete && self.stop.time_left().is_some_and(|left| left < self.clock.finishing(bytes)) {
-            self.stop.raise(Cause::EndOfTime);
+        for warning in crew.ledger.take_warnings() {
+            self.warn(&warning)?;
         }
-        if self.stop.flag().load(Relaxed) {
-            self.stop_midway(self.clock.writing(bytes), |keeper| keeper.write_parts(half, labels, done, midway))?;
-            return Ok(Next::Stop);
-        }
-        // What follows may take long, and nothing stops it.
-        let is_before_long = is_complete && self.clock.is_long_rest(bytes);
-        if is_before_long || self.every.is_some_and(|every| self.kept.elapsed() >= every) {
-            self.try_to_keep(|keeper| keeper.write_parts(half, labels, done, midway))?;
+        self.standing.done = self.resumed.max(crew.ledger.particles() as usize);
+        let parts = crew.take_parts();
+        if !parts.is_empty() {
+            self.try_to_keep(|keeper| keeper.commit_parts(parts))?;
         }
         if self.told.elapsed() >= PAUSE {
             self.tell()?;
         }
-        self.clock.begin_batch();
-        Ok(Next::GoOn)
+        Ok(())
     }
 
-    fn whole_halves(&self, half: usize) -> usize {
-        (0..half).filter(|h| self.parts.as_ref().is_some_and(|parts| parts.is_whole(*h))).count()
+    /// Maps are being made.
+    pub fn making_maps(&self) {
+        if let Some(crew) = &self.crew {
+            crew.pulse.begin(self.clock.latest_rest());
+        }
+    }
+
+    /// The run is over: the other ranks end too.
+    pub fn dismiss(&mut self, code: ExitCode) -> Result<()> {
+        self.crew.as_mut().map_or(Ok(()), |crew| crew.dismiss(code))
+    }
+
+    /// Sizes of what a stop would have to write.
+    fn bytes_to_write(&self, done: &[DoneHalf<'_>], midway: &Midway<'_, '_>) -> usize {
+        midway.sum_bytes() * (1 + done.iter().filter(|done| !self.scribe.has(done)).count())
     }
 
     /// Keeps the finished blocks before a stop, unless there is no time for it.
@@ -265,6 +299,10 @@ impl<'a> Keeper<'a> {
             ))?;
         } else if self.standing.done > 0 {
             self.try_to_keep(write)?;
+        }
+        if self.crew.is_some() {
+            // The others have not stopped yet.
+            return Ok(());
         }
         self.tell()?;
         let Standing { iteration, done, .. } = self.standing;
@@ -292,6 +330,10 @@ impl<'a> Keeper<'a> {
     /// Tells why the run stops, and where it stands.
     fn tell_stop(&mut self, iteration: u32, particles_done: usize) -> Result<()> {
         let cause = self.stop.cause().map_or_else(String::new, |cause| cause.to_string());
+        self.tell_cause(cause, iteration, particles_done)
+    }
+
+    fn tell_cause(&mut self, cause: String, iteration: u32, particles_done: usize) -> Result<()> {
         self.progress.write(Event::Stopping { cause, iteration, particles_done })
     }
 
@@ -315,25 +357,32 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn write_parts(
-        &mut self,
-        half: usize,
-        labels: &[u8],
-        done: &mut [DoneHalf<'_>],
-        midway: &mut Midway<'_, '_>,
-    ) -> Result<()> {
-        let begin = Instant::now();
+    fn write_parts(&mut self, done: &mut [DoneHalf<'_>], midway: Option<(usize, &mut Midway<'_, '_>)>) -> Result<()> {
         self.settle_all()?;
-        let Some(parent) = &self.parent else {
-            return Err(Error::internal("the checkpoint before it is not on disk"));
-        };
-        let mut parts = match self.parts.take() {
-            Some(parts) => parts,
-            None => Parts::new(&self.root, self.standing.iteration, parent, self.origin)?,
-        };
-        let written = write_all(&mut parts, half, labels, done, midway);
-        self.parts = Some(parts);
-        let Committed { index, bytes, leftover } = written?;
+        if self.parent.is_none() {
+            return Err(no_parent());
+        }
+        let begin = Instant::now();
+        let written = self.scribe.write(labels(self.share.halves()), done, midway)?;
+        self.commit_since(begin, written.into_iter().map(|entry| (0, entry)).collect())
+    }
+
+    /// Parts of other ranks are on disk: from now on they count.
+    fn commit_parts(&mut self, parts: Vec<(usize, Entry)>) -> Result<()> {
+        self.settle_all()?;
+        self.commit_since(Instant::now(), parts)
+    }
+
+    fn commit_since(&mut self, begin: Instant, written: Vec<(usize, Entry)>) -> Result<()> {
+        if written.is_empty() {
+            return Ok(());
+        }
+        let parent = self.parent.as_ref().ok_or_else(no_parent)?;
+        let new = || Parts::new(&self.root, self.standing.iteration, parent, self.origin);
+        let parts = self.parts.get_or_insert_with(new);
+        let bytes = written.iter().map(|(_, entry)| entry.bytes()).sum();
+        written.into_iter().for_each(|(rank, entry)| parts.put(rank, entry));
+        let Committed { index, leftover } = parts.commit()?;
         (self.has_kept, self.failure) = (true, None);
         let seconds = begin.elapsed().as_secs_f64();
         self.clock.wrote(bytes, seconds);
@@ -370,21 +419,62 @@ fn sentence(error: &Error) -> String {
     }
 }
 
-/// The half sets before this one, unless they are kept already, and this one as far as it is.
-fn write_all(
-    parts: &mut Parts,
-    half: usize,
-    labels: &[u8],
-    done: &mut [DoneHalf<'_>],
-    midway: &mut Midway<'_, '_>,
-) -> Result<Committed> {
-    for (number, (finished, sums)) in done.iter_mut().enumerate() {
-        if !parts.is_whole(number) {
-            let sums: Vec<&[Voxel]> = sums.iter_mut().map(|s| &*arena::recast::<SumVoxel, Voxel>(s)).collect();
-            parts.write(number, labels[number], &finished.finished(), &sums, true)?;
-        }
+fn no_parent() -> Error {
+    Error::internal("the checkpoint before it is not on disk")
+}
+
+impl Attendant for Keeper<'_> {
+    fn stop(&self) -> Arc<Stop> {
+        Arc::clone(&self.stop)
     }
-    let finished = midway.finished();
-    midway.with_sums(|sums| parts.write(half, labels[half], &finished, sums, false))?;
-    parts.commit()
+
+    fn supply(&self, half: usize) -> Option<Arc<dyn Supply + Send + Sync>> {
+        Some(Arc::new(self.crew.as_ref()?.supply(half, &self.share, &self.stop)))
+    }
+
+    fn earlier(&mut self, half: usize) -> Result<Vec<(Finished, Part)>> {
+        let entries = self.parts.as_ref().map(|parts| parts.of_rank(0)).unwrap_or_default();
+        let entries: Vec<&Entry> = entries.iter().filter(|entry| entry.half == half).collect();
+        let parts = read_parts(&self.root, &entries)?;
+        parts.iter().for_each(|(finished, _)| self.scribe.take_over(half, finished.positions.len()));
+        Ok(parts)
+    }
+
+    /// Tells, keeps what is due, and says whether the step goes on.
+    fn after_batch(&mut self, half: usize, done: &mut [DoneHalf<'_>], midway: &mut Midway<'_, '_>) -> Result<Next> {
+        let before: usize = done.iter().map(|done| done.step.particles_done()).sum();
+        self.standing.done = before + midway.particles_done();
+        self.clock.end_batch();
+        if self.saver.is_done() {
+            self.settle()?;
+        }
+        if let Some(crew) = self.crew.take() {
+            crew.ledger.tell_particles(0, self.standing.done as u64);
+            crew.pulse.tell_particles(self.standing.done);
+            crew.pulse.begin(self.clock.longest_batch());
+            let attended = self.attend(&crew);
+            self.crew = Some(crew);
+            attended?;
+        }
+        let bytes = self.bytes_to_write(done, midway);
+        self.stop.needs(self.clock.stopping(bytes));
+        let is_complete = self.standing.done == self.standing.total;
+        if is_complete && self.stop.time_left().is_some_and(|left| left < self.clock.finishing(bytes)) {
+            self.stop.raise(Cause::EndOfTime);
+        }
+        if self.stop.flag().load(Relaxed) {
+            self.stop_midway(self.clock.writing(bytes), |keeper| keeper.write_parts(done, Some((half, midway))))?;
+            return Ok(Next::Stop);
+        }
+        // What follows may take long, and nothing stops it.
+        let is_before_long = is_complete && self.clock.is_long_rest(bytes);
+        if is_before_long || self.every.is_some_and(|every| self.kept.elapsed() >= every) {
+            self.try_to_keep(|keeper| keeper.write_parts(done, Some((half, midway))))?;
+        }
+        if self.told.elapsed() >= PAUSE {
+            self.tell()?;
+        }
+        self.clock.begin_batch();
+        Ok(Next::GoOn)
+    }
 }

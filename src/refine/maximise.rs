@@ -31,6 +31,7 @@ use crate::rotation::Matrix3;
 
 use super::Job;
 use super::inputs::Inputs;
+use super::ranks::Share;
 
 /// Unregularised half maps of a converged refinement.
 pub struct Finale {
@@ -103,19 +104,27 @@ pub fn count(step: &Step, frame: &mut Frame<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Updates the models of all halves from what was found about each, and from its volumes, one a class.
+/// Updates the models of all halves from what was found about each, and from its volumes, one a class. Where several
+/// ranks share the work, the state is right on rank 0 only.
 pub fn update(
     job: &Job<'_>,
     state: &mut State,
     step: &Step,
+    share: &Share,
     outcomes: &[Outcome],
     volumes: &mut [Vec<&mut [SumVoxel]>],
     frame: &mut Frame<'_>,
 ) -> Result<Option<Finale>> {
     let plan = job.plan;
     let operators: Vec<Matrix3> = job.inputs.group.operators().iter().map(|o| o.right).collect();
-    for volume in volumes.iter_mut().flatten() {
-        symmetrise::symmetrise(&step.geometry, volume, &operators, frame)?;
+    for (half, volumes) in volumes.iter_mut().enumerate() {
+        for (class, volume) in volumes.iter_mut().enumerate() {
+            match share.is_mine(half, class) {
+                true => symmetrise::symmetrise(&step.geometry, volume, &operators, frame)?,
+                // The layout does not depend on who does it.
+                false => symmetrise::count(&step.geometry, operators.len(), frame)?,
+            }
+        }
     }
     let premultiplied: Vec<bool> = job.inputs.dataset.optics.iter().map(|o| o.ctf_premultiplied).collect();
     let options = parameters::Options {
@@ -129,14 +138,17 @@ pub fn update(
     let finale = match (plan.kind, volumes) {
         (JobKind::Refine3d, [a, b]) => {
             let masses = [&outcomes[0].sums, &outcomes[1].sums].map(|sums| sums.masses()[0]);
-            halves(job, state, step, masses, [&mut *a[0], &mut *b[0]], frame)?
+            halves(job, state, step, share, masses, [&mut *a[0], &mut *b[0]], frame)?
         }
         (JobKind::Class3d, [volumes]) => {
-            all_classes(job, state, step, &outcomes[0], volumes, frame)?;
+            all_classes(job, state, step, share, &outcomes[0], volumes, frame)?;
             None
         }
         _ => return Err(Error::internal("a refinement has two halves, a classification one")),
     };
+    if !share.leads() {
+        return Ok(None);
+    }
     for (half, outcome) in state.halves.iter_mut().zip(outcomes) {
         parameters::update(half, &outcome.sums, &options)?;
     }
@@ -163,6 +175,16 @@ fn rebuild(
     reconstruct::reconstruct(&step.geometry, sums, prior, division, map, step.threads, frame)
 }
 
+/// The map of a class and its spectra, made by its owner, come to rank 0.
+fn collect(share: &Share, half: usize, class: usize, model: &mut ClassModel, spectra: Option<Spectra>) -> Result<()> {
+    let made = spectra.map(|spectra| (std::mem::take(&mut model.map.data), spectra));
+    if let Some((map, spectra)) = share.collect(half, class, made)? {
+        model.map.data = map;
+        take_spectra(model, spectra);
+    }
+    Ok(())
+}
+
 fn take_spectra(class: &mut ClassModel, spectra: Spectra) {
     class.sigma2 = spectra.sigma2;
     class.tau2 = spectra.tau2;
@@ -174,6 +196,7 @@ fn all_classes(
     job: &Job<'_>,
     state: &mut State,
     step: &Step,
+    share: &Share,
     outcome: &Outcome,
     volumes: &[&mut [SumVoxel]],
     frame: &mut Frame<'_>,
@@ -181,18 +204,29 @@ fn all_classes(
     let (plan, geometry, sums): (_, _, &Sums) = (job.plan, &step.geometry, &outcome.sums);
     let premultiplied = job.inputs.dataset.optics.iter().any(|o| o.ctf_premultiplied);
     let ctf2 = premultiplied.then(|| parameters::mean_ctf2(sums, geometry.box_pixels));
-    let known = outcome.reference_power.iter().zip(sums.masses()).zip(volumes);
-    for (class, ((power, mass), volume)) in state.halves[0].classes.iter_mut().zip(known) {
+    let mut made: Vec<Option<Spectra>> = state.halves[0].classes.iter().map(|_| None).collect();
+    let known = sums.masses().into_iter().zip(volumes);
+    for (number, (class, (mass, volume))) in state.halves[0].classes.iter_mut().zip(known).enumerate() {
         if mass <= 0.0 {
             // Nobody chose this class: it is empty from now on. The layout does not depend on that.
             class.map.data.fill(0.0);
             reconstruct::count(geometry, step.gridding, step.threads, frame)?;
             continue;
         }
+        if !share.is_mine(0, number) {
+            reconstruct::count(geometry, step.gridding, step.threads, frame)?;
+            continue;
+        }
+        let power = &outcome.reference_power[number];
         let spectra = ssnr::from_reference(geometry, volume, power, ctf2.as_deref(), plan.tau2_fudge, plan.parity);
         let prior = Prior { tau2: &spectra.tau2, tau2_fudge: plan.tau2_fudge, parity: plan.parity };
         rebuild(step, volume, mass, Some(&prior), &mut class.map, frame)?;
-        take_spectra(class, spectra);
+        made[number] = Some(spectra);
+    }
+    // All are at work before anybody waits for another's.
+    let classes = state.halves[0].classes.iter_mut().zip(made).zip(sums.masses()).enumerate();
+    for (number, ((class, spectra), _)) in classes.filter(|(_, (_, mass))| *mass > 0.0) {
+        collect(share, 0, number, class, spectra)?;
     }
     Ok(())
 }
@@ -201,6 +235,7 @@ fn halves(
     job: &Job<'_>,
     state: &mut State,
     step: &Step,
+    share: &Share,
     masses: [f64; 2],
     [a, b]: [&mut [SumVoxel]; 2],
     frame: &mut Frame<'_>,
@@ -209,37 +244,55 @@ fn halves(
     let (box_pixels, pixel) = (job.inputs.box_pixels(), job.inputs.pixel_size_angstrom());
     let unfiltered = if step.unfiltered {
         let mut maps = [Volume::zeros(box_pixels, pixel), Volume::zeros(box_pixels, pixel)];
-        for ((map, sums), mass) in maps.iter_mut().zip([&*a, &*b]).zip(masses) {
-            rebuild(step, sums, mass, None, map, frame)?;
+        for (half, ((map, sums), mass)) in maps.iter_mut().zip([&*a, &*b]).zip(masses).enumerate() {
+            match share.is_mine(half, 0) {
+                true => rebuild(step, sums, mass, None, map, frame)?,
+                false => reconstruct::count(geometry, step.gridding, step.threads, frame)?,
+            }
+        }
+        for (half, map) in maps.iter_mut().enumerate() {
+            let made = share.is_mine(half, 0).then(|| std::mem::take(&mut map.data));
+            map.data = share.collect(half, 0, made)?.unwrap_or_default();
         }
         Some(maps)
     } else {
         None
     };
+    share.swap(a, b)?;
     if let Some(resolution) = plan.low_resolution_join_angstrom {
         let shell = join::joined_shell(resolution, state.sizes.current_resolution_per_angstrom, box_pixels, pixel);
         join::join_low_resolution(geometry, shell, a, b);
     }
     let curve = match (&unfiltered, &job.inputs.mask) {
+        _ if !share.leads() => None,
         (Some([a, b]), Some(mask)) if step.corrects_fsc => {
-            solvent_fsc::corrected(a, b, mask, geometry.r_max, plan.seed, frame)?.corrected
+            Some(solvent_fsc::corrected(a, b, mask, geometry.r_max, plan.seed, frame)?.corrected)
         }
-        _ => fsc::of_sums(geometry, a, b, step.threads, frame)?,
+        _ => Some(fsc::of_sums(geometry, a, b, step.threads, frame)?),
     };
+    let curve = share.agree(curve)?;
     sizes::learn_from_fsc(&mut state.sizes, &curve, plan.parity);
     if step.last {
         join::add(a, b);
     }
-    for ((half, sums), mass) in state.halves.iter_mut().zip([&*a, &*b]).zip(masses) {
+    let mut made = [None, None];
+    // The joined map is the first half set's.
+    let maps = if step.last { 1 } else { 2 };
+    for (number, ((half, sums), mass)) in state.halves.iter_mut().zip([&*a, &*b]).zip(masses).take(maps).enumerate() {
         let model = &mut half.classes[0];
         model.fsc.clone_from(&curve);
+        if !share.is_mine(number, 0) {
+            reconstruct::count(geometry, step.gridding, step.threads, frame)?;
+            continue;
+        }
         let spectra = ssnr::gold_standard(geometry, sums, &curve, step.last, plan.tau2_fudge, plan.parity);
         let prior = Prior { tau2: &spectra.tau2, tau2_fudge: plan.tau2_fudge, parity: plan.parity };
         rebuild(step, sums, mass, Some(&prior), &mut model.map, frame)?;
-        take_spectra(model, spectra);
-        if step.last {
-            break;
-        }
+        made[number] = Some(spectra);
+    }
+    // Both are at work before one waits for the other's.
+    for (number, (half, made)) in state.halves.iter_mut().zip(made).take(maps).enumerate() {
+        collect(share, number, 0, &mut half.classes[0], made)?;
     }
     if step.last {
         let joined = state.halves[0].classes[0].clone();

@@ -5,7 +5,9 @@
 
 mod account;
 mod accuracy;
+mod attendant;
 mod clock;
+mod crew;
 mod ending;
 pub mod export;
 mod files;
@@ -16,8 +18,10 @@ mod keeper;
 mod maximise;
 mod memory;
 pub mod plan;
+mod ranks;
 mod resume;
 mod saver;
+mod scribe;
 mod spread;
 mod start;
 mod step;
@@ -29,10 +33,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::checkpoint;
+use crate::comm::Team;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
-use crate::expectation::Comparison;
 use crate::maximisation::changes;
 use crate::maximisation::convergence;
 use crate::maximisation::resolution;
@@ -42,19 +46,27 @@ use crate::model::State;
 use crate::plan::JobKind;
 use crate::plan::Plan;
 use crate::plan::RunDir;
+use crate::plan::progress::RankPlace;
 use crate::sampling;
 
 use account::Account;
 use account::FILES;
+use crew::Crew;
+pub use crew::Ranks;
+pub use crew::last_words;
 use ending::Ending;
 use files::Files;
 use images::Images;
 pub use inputs::Inputs;
 use keeper::Keeper;
+use ranks::Share;
+use ranks::follow;
+use ranks::settle;
 pub use resume::Resume;
 use step::Done;
 use step::Engine;
 use stop::Stop;
+pub use stop::hold_signals;
 
 /// Share of the posterior that both passes keep.
 const ADAPTIVE_FRACTION: f64 = 0.999;
@@ -71,14 +83,20 @@ struct Job<'a> {
 ///
 /// # Errors
 /// Whatever is wrong with the inputs, the plan or the file system; finished iterations stay on disk.
-pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume) -> Result<ExitCode> {
-    let stop = Stop::watch(run_dir, plan)?;
-    let mut account = Account::open(run_dir, plan)?;
+pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume, ranks: &Ranks) -> Result<ExitCode> {
+    let team = &ranks.team;
+    let stop = Stop::watch(run_dir, plan, team.rank())?;
+    let (plan, places, shown) = settle(team, plan)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(plan.thread_count())
         .build()
         .map_err(|cause| Error::internal(format!("threads: {cause}")))?;
-    let code = pool.install(|| refine(run_dir, plan, resume, &mut account, &stop))?;
+    if team.rank() > 0 {
+        return pool.install(|| follow(run_dir, &plan, team, &stop));
+    }
+    let mut account = Account::open(run_dir, &plan)?;
+    let crew = Crew::gather(run_dir, ranks, places)?;
+    let code = pool.install(|| refine(run_dir, &plan, resume, &mut account, &stop, crew, shown))?;
     // The next start is to go on.
     run_dir.take_abort_request()?;
     Ok(code)
@@ -90,6 +108,8 @@ fn refine(
     resume: Resume,
     account: &mut Account<'_>,
     stop: &Arc<Stop>,
+    crew: Option<Crew>,
+    places: Vec<RankPlace>,
 ) -> Result<ExitCode> {
     checkpoint::sweep(run_dir.root())?;
     let inputs = Inputs::load(plan)?;
@@ -99,8 +119,14 @@ fn refine(
     let images = Images::new(&inputs.dataset, &inputs.headers);
     let files = Files::new(run_dir, plan);
     let job = Job { plan, inputs: &inputs, images: &images, files: &files };
-    let mut keeper = Keeper::new(run_dir, plan, &inputs.origin, Arc::clone(stop))?;
+    let team = crew.as_ref().map_or(Team::alone(), |crew| crew.team);
+    let halves = if plan.kind == JobKind::Refine3d { 2 } else { 1 };
+    let share = Share::new(team, halves, plan.classes);
+    let mut keeper = Keeper::new(run_dir, plan, &inputs.origin, Arc::clone(stop), share, crew)?;
     let (mut state, usual_spread) = begin(run_dir, &job, resume, account, &mut keeper)?;
+    if !team.is_alone() {
+        account.ranks(places)?;
+    }
     let mut engine = Engine::new(plan, &inputs, usual_spread);
     let mut ending = Ending::after(&state);
     while !is_finished(plan, &state) {
@@ -118,6 +144,7 @@ fn refine(
     }
     keeper.settle()?;
     account.finished(ending, false)?;
+    keeper.dismiss(ExitCode::Done)?;
     Ok(ExitCode::Done)
 }
 
@@ -125,6 +152,7 @@ fn refine(
 fn stopped(keeper: &mut Keeper<'_>, account: &mut Account<'_>, ending: Ending) -> Result<ExitCode> {
     keeper.stopped()?;
     account.finished(ending, true)?;
+    keeper.dismiss(ExitCode::Checkpointed)?;
     Ok(ExitCode::Checkpointed)
 }
 
@@ -219,8 +247,8 @@ fn iteration(
     let translations = grid::translations(plan, &state)?;
     let local = grid::local_prior(plan, inputs, &state, &orientations)?;
     let search = grid::search(plan, local.as_ref());
-    let comparison = if correlation { Comparison::CrossCorrelation } else { Comparison::Likelihood };
-    let grid = step::Grid { orientations: &orientations, translations: &translations, search, comparison };
+    let comparison = grid::comparison(plan, state.iteration);
+    let grid = grid::Grid { orientations: &orientations, translations: &translations, search, comparison };
     let used_size = state.sizes.current_size;
     let Some(Done { old, finale, memory }) = engine.iterate(job, account, keeper, &mut state, &grid, last)? else {
         return Ok(None);

@@ -1,7 +1,5 @@
 //! The two steps of an iteration, and their memory.
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 
 use crate::arena::Arena;
@@ -18,8 +16,6 @@ use crate::expectation::SumVoxel;
 use crate::expectation::Task;
 use crate::expectation::products;
 use crate::expectation::products::Config;
-use crate::expectation::products::Midway;
-use crate::expectation::products::Watch;
 use crate::expectation::products::Work;
 use crate::imaging::Geometry;
 use crate::maximisation::classes;
@@ -27,31 +23,29 @@ use crate::model::State;
 use crate::plan::Plan;
 use crate::plan::Precision;
 use crate::plan::progress::WeightMemory;
-use crate::sampling::Orientations;
-use crate::sampling::Search;
-use crate::sampling::Translations;
 use crate::weights;
 
 use super::Job;
 use super::account::Account;
 use super::account::EXPECTATION;
 use super::account::MAXIMISATION;
+use super::attendant::Attendant;
+use super::attendant::expect_half;
+use super::grid;
+use super::grid::Grid;
 use super::inputs::Inputs;
-use super::keeper::DoneHalf;
 use super::keeper::Keeper;
 use super::maximise;
 use super::maximise::Finale;
 use super::memory;
 use super::memory::Beside;
+use super::ranks;
+use super::ranks::Follower;
+use super::ranks::Iterate;
+use super::ranks::Share;
+use super::ranks::Verdict;
+use super::scribe::DoneHalf;
 use super::spread;
-
-/// What is searched in an iteration.
-pub struct Grid<'a> {
-    pub orientations: &'a Orientations,
-    pub translations: &'a Translations,
-    pub search: Search<'a>,
-    pub comparison: Comparison,
-}
 
 /// The engine and its arena.
 pub struct Engine {
@@ -130,34 +124,23 @@ impl Engine {
         grid: &Grid<'_>,
         last: bool,
     ) -> Result<Option<Done>> {
-        let plan = job.plan;
-        let geometry = Geometry::new(job.inputs.box_pixels(), job.inputs.options.padding, state.sizes.current_size);
-        let correlation = grid.comparison == Comparison::CrossCorrelation;
-        let step = maximise::Step::new(plan, job.inputs, geometry, last, correlation);
-        let beside = Beside::new(plan, job.inputs, &step, grid.orientations.count());
+        let share = keeper.share();
         let halves = account.phase("lists", || Ok(halves(job, state, grid)))?;
-        let reconstruct_images = last && job.inputs.has_reconstruct_images();
-        if reconstruct_images && self.usual_spread[1].is_empty() {
-            self.usual_spread[1] = spread::of_reconstruct_images(job)?;
-        }
-        // The tasks borrow them beside the engine.
-        let usual_spread = self.usual_spread.clone();
-        let looks = Looks { reconstruct_images, usual_spread: [&usual_spread[0], &usual_spread[1]] };
-        let (config, counted) = {
-            let tasks = tasks(job, state, grid, &halves, looks);
-            memory::fit::<T>(&tasks, &step, plan, &self.config, &beside)?
-        };
-        let planned = counted.peak + beside.total();
-        let needed = counted.peak;
-        self.counted = counted;
-        let most = plan.memory_bytes.map_or(usize::MAX, |cap| cap as usize - beside.total());
-        let arena = self.reserve(needed, most)?;
-        keeper.begin(state.iteration, state.half_of.len())?;
+        let looks = self.look(job, last)?;
+        let Prepared { step, config, planned, arena } = self.prepare::<T>(job, state, grid, &halves, &looks, share)?;
+        let counts = block_counts(job, state, grid, &halves, &looks, &config);
+        let iterate = Iterate { last, usual_spread: looks.usual_spread.clone(), earlier: Vec::new() };
+        keeper.begin(state, &counts, iterate)?;
         let both = arena.run(|run| {
             run.child(Kind::Iteration, |frame| -> Result<_> {
+                let tasks = tasks(job, state, grid, &halves, &looks);
                 let expected = account.phase(EXPECTATION, || {
-                    let tasks = tasks(job, state, grid, &halves, looks);
-                    expect::<T>(job, keeper, &tasks, &step, &config, frame)
+                    let mut done = expect::<T>(job, keeper, &tasks, share, &config, frame)?;
+                    let goes_on = keeper.close(done.as_deref_mut())?;
+                    let Some(mut done) = done.filter(|_| goes_on) else { return Ok(None) };
+                    done.sort_by_key(|done| done.half);
+                    ranks::merge(&share, &mut done, &tasks, &config)?;
+                    Ok(Some(finish(done, &tasks, share)))
                 })?;
                 account.waited(keeper.take_blocked(), Some(EXPECTATION));
                 let Some((outcomes, mut volumes)) = expected else { return Ok(None) };
@@ -167,8 +150,9 @@ impl Engine {
                 let old = state.assignments.clone();
                 take_assignments(state, &halves, &outcomes);
                 account.set_aside(job, &outcomes)?;
-                let finale = account
-                    .phase(MAXIMISATION, || maximise::update(job, state, &step, &outcomes, &mut volumes, frame))?;
+                keeper.making_maps();
+                let make = || maximise::update(job, state, &step, &share, &outcomes, &mut volumes, frame);
+                let finale = account.phase(MAXIMISATION, make)?;
                 Ok(Some((old, outcomes, finale)))
             })
         })?;
@@ -183,6 +167,94 @@ impl Engine {
             events: arena.take_events(),
         };
         Ok(Some(Done { old, finale, memory }))
+    }
+
+    /// Does this rank's share of an iteration that rank 0 ordered.
+    pub fn assist(
+        &mut self,
+        job: &Job<'_>,
+        follower: &mut Follower,
+        state: State,
+        last: bool,
+        usual_spread: [Vec<f64>; 2],
+    ) -> Result<()> {
+        match self.precision {
+            Precision::Single => self.assist_in::<f32>(job, follower, state, last, usual_spread),
+            Precision::Double => self.assist_in::<f64>(job, follower, state, last, usual_spread),
+        }
+    }
+
+    fn assist_in<T: Scalar>(
+        &mut self,
+        job: &Job<'_>,
+        follower: &mut Follower,
+        mut state: State,
+        last: bool,
+        usual_spread: [Vec<f64>; 2],
+    ) -> Result<()> {
+        let (plan, share) = (job.plan, follower.share);
+        let orientations = grid::orientations(plan, job.inputs, &state)?;
+        let translations = grid::translations(plan, &state)?;
+        let local = grid::local_prior(plan, job.inputs, &state, &orientations)?;
+        let search = grid::search(plan, local.as_ref());
+        let comparison = grid::comparison(plan, state.iteration);
+        let grid = Grid { orientations: &orientations, translations: &translations, search, comparison };
+        let halves = halves(job, &state, &grid);
+        let looks = Looks { last, reconstruct_images: last && job.inputs.has_reconstruct_images(), usual_spread };
+        let Prepared { step, config, arena, .. } = self.prepare::<T>(job, &state, &grid, &halves, &looks, share)?;
+        arena.run(|run| {
+            run.child(Kind::Iteration, |frame| -> Result<()> {
+                let tasks = tasks(job, &state, &grid, &halves, &looks);
+                let mut done = expect::<T>(job, follower, &tasks, share, &config, frame)?.unwrap_or_default();
+                if follower.close(&mut done)? == Verdict::Stopped {
+                    return Ok(());
+                }
+                done.sort_by_key(|done| done.half);
+                ranks::merge(&share, &mut done, &tasks, &config)?;
+                if !share.makes_maps() {
+                    return Ok(());
+                }
+                let (outcomes, mut volumes) = finish(done, &tasks, share);
+                let make = || maximise::update(job, &mut state, &step, &share, &outcomes, &mut volumes, frame);
+                follower.making_maps(make).map(|_| ())
+            })
+        })
+    }
+
+    /// Which images are looked at in an iteration.
+    fn look(&mut self, job: &Job<'_>, last: bool) -> Result<Looks> {
+        let reconstruct_images = last && job.inputs.has_reconstruct_images();
+        if reconstruct_images && self.usual_spread[1].is_empty() {
+            self.usual_spread[1] = spread::of_reconstruct_images(job)?;
+        }
+        Ok(Looks { last, reconstruct_images, usual_spread: self.usual_spread.clone() })
+    }
+
+    /// Counts the memory of an iteration and reserves it.
+    fn prepare<T: Scalar>(
+        &mut self,
+        job: &Job<'_>,
+        state: &State,
+        grid: &Grid<'_>,
+        halves: &[Half],
+        looks: &Looks,
+        share: Share,
+    ) -> Result<Prepared<'_>> {
+        let plan = job.plan;
+        let geometry = Geometry::new(job.inputs.box_pixels(), job.inputs.options.padding, state.sizes.current_size);
+        let correlation = grid.comparison == Comparison::CrossCorrelation;
+        let step = maximise::Step::new(plan, job.inputs, geometry, looks.last, correlation);
+        let beside = Beside::new(plan, job.inputs, &step, grid.orientations.count());
+        let (config, counted) = {
+            let tasks = tasks(job, state, grid, halves, looks);
+            let in_order: Vec<Task<'_>> = share.order().into_iter().map(|half| tasks[half]).collect();
+            memory::fit::<T>(&in_order, &step, plan, &self.config, &beside)?
+        };
+        let (planned, needed) = (counted.peak + beside.total(), counted.peak);
+        self.counted = counted;
+        let most = plan.memory_bytes.map_or(usize::MAX, |cap| cap as usize - beside.total());
+        let arena = self.reserve(needed, most)?;
+        Ok(Prepared { step, config, planned, arena })
     }
 
     /// Lends `bytes` of the arena for what is done between the steps.
@@ -237,14 +309,24 @@ fn halves(job: &Job<'_>, state: &State, grid: &Grid<'_>) -> Vec<Half> {
 }
 
 /// Which images are looked at, and how closely.
-#[derive(Clone, Copy)]
-struct Looks<'a> {
+struct Looks {
+    /// The final iteration of a refinement.
+    last: bool,
     reconstruct_images: bool,
-    usual_spread: [&'a [f64]; 2],
+    usual_spread: [Vec<f64>; 2],
+}
+
+/// An iteration whose memory is reserved.
+struct Prepared<'e> {
+    step: maximise::Step,
+    config: Config,
+    /// Bytes of the whole process.
+    planned: usize,
+    arena: &'e mut Arena,
 }
 
 /// What each half asks of the expectation step.
-fn tasks<'a>(job: &Job<'a>, state: &'a State, grid: &Grid<'a>, halves: &'a [Half], looks: Looks<'a>) -> Vec<Task<'a>> {
+fn tasks<'a>(job: &Job<'a>, state: &'a State, grid: &Grid<'a>, halves: &'a [Half], looks: &'a Looks) -> Vec<Task<'a>> {
     let task = |(model, half): (_, &'a Half)| Task {
         dataset: &job.inputs.dataset,
         particles: &half.members,
@@ -259,7 +341,7 @@ fn tasks<'a>(job: &Job<'a>, state: &'a State, grid: &Grid<'a>, halves: &'a [Half
         current_size: state.sizes.current_size,
         coarse_size: state.sizes.coarse_size,
         reconstruct_images: looks.reconstruct_images,
-        usual_spread: looks.usual_spread,
+        usual_spread: [&looks.usual_spread[0], &looks.usual_spread[1]],
         only_class: half.only_class.as_deref(),
         iteration: state.iteration,
     };
@@ -269,36 +351,44 @@ fn tasks<'a>(job: &Job<'a>, state: &'a State, grid: &Grid<'a>, halves: &'a [Half
 /// What was found out about each half, and its volumes, one a class.
 type Expected<'f> = (Vec<Outcome>, Vec<Vec<&'f mut [SumVoxel]>>);
 
-/// The expectation step of one half after the other, from where an earlier process came to. The sums of all stay in
+/// The expectation step of one half after the other, from where earlier processes came to. The sums of all stay in
 /// `frame`. `None` when it was stopped.
 fn expect<'f, T: Scalar>(
     job: &Job<'_>,
-    keeper: &mut Keeper<'_>,
+    attendant: &mut dyn Attendant,
     tasks: &[Task<'_>],
-    step: &maximise::Step,
+    share: Share,
     config: &Config,
     frame: &mut Frame<'f>,
-) -> Result<Option<Expected<'f>>> {
-    let stop = Arc::clone(keeper.stop());
-    // In names of files: 0 without half sets.
-    let labels: &[u8] = if tasks.len() > 1 { &[1, 2] } else { &[0] };
-    let mut done: Vec<DoneHalf<'f>> = Vec::new();
-    for (half, task) in tasks.iter().enumerate() {
-        let mut sums = products::sums(frame, task.model.classes.len(), step.geometry.rows.len())?;
-        let part = keeper.earlier(half)?;
-        let (finished, part) = part.unzip();
-        let mut read = |class: usize, sums: &mut [_]| part.as_ref().map_or(Ok(()), |part| part.read_sums(class, sums));
-        let earlier = finished.map(|finished| products::Earlier { finished, read: &mut read });
-        let mut after_batch = |midway: &mut Midway<'_, '_>| keeper.after_batch(half, labels, &mut done, midway);
-        let watch = &mut Watch { stop: stop.flag(), after_batch: &mut after_batch };
-        match products::expect_watched::<T>(task, job.images, config, &mut sums, frame, earlier, watch)? {
-            Some(finished) => done.push((finished, sums)),
-            None => return Ok(None),
+) -> Result<Option<Vec<DoneHalf<'f>>>> {
+    let mut done = Vec::new();
+    for half in share.order() {
+        if expect_half::<T>(job, attendant, half, &tasks[half], config, frame, &mut done)?.is_none() {
+            return Ok(None);
         }
-        keeper.half_done(task.particles.len());
     }
-    let finish = |((half, mut sums), task): (DoneHalf<'f>, &Task<'_>)| (half.finish(task, &mut sums), sums);
-    Ok(Some(done.into_iter().zip(tasks).map(finish).unzip()))
+    Ok(Some(done))
+}
+
+/// The integers become numbers, in the volumes that this rank makes maps of.
+fn finish<'f>(done: Vec<DoneHalf<'f>>, tasks: &[Task<'_>], share: Share) -> Expected<'f> {
+    let finish = |(DoneHalf { half, step, mut sums }, task): (DoneHalf<'f>, &Task<'_>)| {
+        (step.finish_some(task, &mut sums, &|class| share.is_mine(half, class)), sums)
+    };
+    done.into_iter().zip(tasks).map(finish).unzip()
+}
+
+/// Blocks of every half set and optics group.
+fn block_counts(
+    job: &Job<'_>,
+    state: &State,
+    grid: &Grid<'_>,
+    halves: &[Half],
+    looks: &Looks,
+    config: &Config,
+) -> Vec<Vec<usize>> {
+    let tasks = tasks(job, state, grid, halves, looks);
+    tasks.iter().map(|task| products::block_counts(task, config.block_particles)).collect()
 }
 
 /// Moves what the step found out into the state.

@@ -42,6 +42,8 @@ pub enum Cause {
     EndOfTime,
     /// The file RELION_JOB_ABORT_NOW.
     AbortRequest,
+    /// Another rank was asked to.
+    Others,
 }
 
 impl fmt::Display for Cause {
@@ -50,6 +52,7 @@ impl fmt::Display for Cause {
             Self::Signal(signal) => f.write_str(signal.as_str()),
             Self::EndOfTime => f.write_str("the end of the time that was given"),
             Self::AbortRequest => f.write_str("RELION_JOB_ABORT_NOW"),
+            Self::Others => f.write_str("another rank"),
         }
     }
 }
@@ -67,21 +70,22 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Starts the thread that looks for causes. Called before any other thread is started: they must not take signals.
+    /// Starts the thread that looks for causes, on rank 0 also for those that are said once for all ranks. Called after
+    /// [`hold_signals`].
     ///
     /// # Errors
     /// `Internal` when the system refuses.
-    pub fn watch(run_dir: &RunDir, plan: &Plan) -> Result<Arc<Self>> {
-        let failed = |cause: nix::Error| Error::internal(format!("signals: {cause}"));
-        let mut signals = SigSet::empty();
-        STOPPING.iter().for_each(|signal| signals.add(*signal));
-        signals.thread_block().map_err(failed)?;
+    pub fn watch(run_dir: &RunDir, plan: &Plan, rank: usize) -> Result<Arc<Self>> {
+        let signals = stopping();
         let incoming =
-            SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(failed)?;
-        let stop = Arc::new(Self { end: end_of_hours(plan), job_end: end_of_job(), ..Self::default() });
-        look_for_request(&stop, run_dir);
-        let (watcher, run_dir) = (Arc::clone(&stop), run_dir.clone());
-        let look = move || look(&watcher, &incoming, &signals, &run_dir);
+            SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(refused)?;
+        let is_first = rank == 0;
+        let (end, job_end) = if is_first { (end_of_hours(plan), end_of_job()) } else { (None, None) };
+        let stop = Arc::new(Self { end, job_end, ..Self::default() });
+        let run_dir = is_first.then(|| run_dir.clone());
+        look_for_request(&stop, run_dir.as_ref());
+        let watcher = Arc::clone(&stop);
+        let look = move || look(&watcher, &incoming, &signals, run_dir.as_ref());
         thread::Builder::new()
             .name("stop".to_owned())
             .spawn(look)
@@ -132,14 +136,31 @@ fn end_of_job() -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-fn look_for_request(stop: &Stop, run_dir: &RunDir) {
-    if run_dir.abort_request().is_file() {
+/// Holds the signals back that ask for a stop, for [`Stop::watch`]. Called before any thread is started, by MPI or by
+/// this program: they must not take signals.
+///
+/// # Errors
+/// `Internal` when the system refuses.
+pub fn hold_signals() -> Result<()> {
+    stopping().thread_block().map_err(refused)
+}
+
+fn stopping() -> SigSet {
+    STOPPING.into_iter().collect()
+}
+
+fn refused(cause: nix::Error) -> Error {
+    Error::internal(format!("signals: {cause}"))
+}
+
+fn look_for_request(stop: &Stop, run_dir: Option<&RunDir>) {
+    if run_dir.is_some_and(|run_dir| run_dir.abort_request().is_file()) {
         stop.raise(Cause::AbortRequest);
     }
 }
 
 /// Looks for causes as long as the process lives.
-fn look(stop: &Stop, incoming: &SignalFd, signals: &SigSet, run_dir: &RunDir) {
+fn look(stop: &Stop, incoming: &SignalFd, signals: &SigSet, run_dir: Option<&RunDir>) {
     let mut interrupts = 0;
     let mut rest = Duration::ZERO;
     loop {

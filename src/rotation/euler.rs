@@ -1,5 +1,8 @@
 //! ZYZ Euler angles in degrees, as RELION writes them.
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use super::Matrix3;
 
 /// Below this sine of tilt, rot and psi are not told apart (16 times the spacing of f32 at 1).
@@ -9,7 +12,7 @@ const SMALLEST_SINE_OF_TILT: f64 = 16.0 * f32::EPSILON as f64;
 const POLE_DEGREES: f64 = 0.001;
 
 /// rot about z, tilt about the new y, psi about the new z, in degrees.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Euler {
     pub rot: f64,
     pub tilt: f64,

@@ -41,33 +41,62 @@ pub fn reconstruct_image(dataset: &Dataset, particle: u32) -> ImageName {
     record.reconstruct_image.unwrap_or(record.image)
 }
 
+/// The particles of an optics group, and where those of the next batch come from.
+pub struct Members<'m> {
+    /// Place among the task's particles, and index into the data set, in canonical order.
+    pub all: &'m [(usize, u32)],
+    pub block_particles: usize,
+    /// Puts the numbers of the next batch's blocks, at most so many, into an empty list; none: there is no other batch.
+    pub next: &'m (dyn Fn(usize, &mut Vec<u32>) -> Result<()> + Sync),
+}
+
+/// A batch: its images, and its particles.
+struct Slot<'b> {
+    bytes: &'b mut [u8],
+    members: Vec<(usize, u32)>,
+}
+
 /// Calls `compute` for the members of every batch and their images, while those of the next batch are read, until it
 /// wants to stop. An error of either side ends both.
 pub fn each_batch(
     source: &dyn ImageSource,
     dataset: &Dataset,
     shape: &Shape,
-    members: &[(usize, u32)],
+    group: &Members<'_>,
     buffers: ImageBuffers<'_>,
     mut compute: impl FnMut(&[(usize, u32)], Batch<'_>) -> Result<Next>,
 ) -> Result<Next> {
     let ImageBuffers { images: both, request } = buffers;
     let (free, filled) = (Queue::new(), Queue::new());
-    both.into_iter().for_each(|buffer| free.put(buffer));
+    both.into_iter().for_each(|bytes| free.put(Slot { bytes, members: Vec::with_capacity(shape.particles) }));
     let (image_bytes, images) = (shape.image_bytes, shape.images);
+    let most = (shape.particles / group.block_particles).max(1);
     let read = || {
         let _end = Closing(&filled);
         let mut wanted = Vec::with_capacity(shape.particles * images);
-        for batch in members.chunks(shape.particles) {
-            let Some(buffer) = free.take() else { return };
+        let mut blocks = Vec::with_capacity(most);
+        while let Some(Slot { bytes, mut members }) = free.take() {
+            blocks.clear();
+            if let Err(error) = (group.next)(most, &mut blocks) {
+                filled.put(Err(error));
+                return;
+            }
+            if blocks.is_empty() {
+                return;
+            }
+            members.clear();
+            for block in &blocks {
+                let from = *block as usize * group.block_particles;
+                members.extend_from_slice(&group.all[from..group.all.len().min(from + group.block_particles)]);
+            }
             wanted.clear();
-            for (_, particle) in batch {
+            for (_, particle) in &members {
                 wanted.push(dataset.particles[*particle as usize].image);
                 if images > 1 {
                     wanted.push(reconstruct_image(dataset, *particle));
                 }
             }
-            filled.put(source.read(&wanted, image_bytes, request, buffer).map(|()| buffer));
+            filled.put(source.read(&wanted, image_bytes, request, bytes).map(|()| Slot { bytes, members }));
         }
     };
     thread::scope(|scope| {
@@ -75,12 +104,14 @@ pub fn each_batch(
             Error::new(ExitCode::Memory, "", format!("cannot start a thread: {cause}"), "Raise the limit on threads.")
         })?;
         let _end = Closing(&free);
-        for batch in members.chunks(shape.particles) {
-            let bytes = filled.take().ok_or_else(|| Error::internal("the reader of images died"))??;
-            if compute(batch, Batch { source, bytes, image_bytes, images })? == Next::Stop {
+        // Were the reader to die, the end of the scope would tell.
+        while let Some(slot) = filled.take() {
+            let slot = slot?;
+            let images = Batch { source, bytes: &*slot.bytes, image_bytes, images };
+            if compute(&slot.members, images)? == Next::Stop {
                 return Ok(Next::Stop);
             }
-            free.put(bytes);
+            free.put(slot);
         }
         Ok(Next::GoOn)
     })

@@ -41,6 +41,8 @@ use super::run;
 use super::shape;
 use super::shape::Shape;
 use super::shape::Tables;
+use super::supply::Everything;
+use super::supply::Supply;
 
 /// How the engine works; nothing here changes a result except `block_particles` and the scalar.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -137,7 +139,7 @@ pub fn expect<T: Scalar>(
     frame: &mut Frame<'_>,
 ) -> Result<Outcome> {
     let mut after_batch = |_: &mut Midway<'_, '_>| Ok(Next::GoOn);
-    let watch = &mut Watch { stop: &AtomicBool::new(false), after_batch: &mut after_batch };
+    let watch = &mut Watch { supply: None, stop: &AtomicBool::new(false), after_batch: &mut after_batch };
     match expect_watched::<T>(task, source, config, sums, frame, None, watch)? {
         Some(half) => Ok(half.finish(task, sums)),
         None => Err(Error::internal("nobody stopped this step")),
@@ -155,6 +157,11 @@ pub fn expect_watched<T: Scalar>(
     earlier: Option<Earlier<'_>>,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Half>> {
+    if earlier.is_none() && !watch.supply.map_or(Ok(true), |supply| supply.is_wanted())? {
+        // The others do it all; memory lies as if not.
+        count::<T>(task, config, frame)?;
+        return Ok(Some(Half::idle(task, config)));
+    }
     frame.child(Kind::Iteration, |frame| iteration::<T>(task, source, config, sums, frame, earlier, watch))
 }
 
@@ -179,11 +186,13 @@ fn iteration<T: Scalar>(
     let scale = scale(task, config, limits);
     let mut totals = Totals::new(task, &groups, &members, config.block_particles);
     if let Some(earlier) = earlier {
-        totals.take_up(&members, scale, earlier.finished)?;
+        earlier.finished.into_iter().try_for_each(|finished| totals.absorb(&members, scale, finished))?;
         for (class, sums) in sums.iter_mut().enumerate() {
-            (earlier.read)(class, arena::recast::<SumVoxel, Voxel>(sums))?;
+            (earlier.add)(class, arena::recast::<SumVoxel, Voxel>(sums))?;
         }
     }
+    let everything = Everything::of(&totals);
+    let supply = watch.supply.unwrap_or(&everything);
     let integers = sums.iter_mut().map(|sums| arena::recast::<SumVoxel, Voxel>(sums));
     let sums: Vec<Mutex<&mut [Voxel]>> =
         integers.zip(copies).flat_map(|(first, others)| std::iter::once(first).chain(others)).map(Mutex::new).collect();
@@ -202,6 +211,7 @@ fn iteration<T: Scalar>(
                 &volumes,
                 &members,
                 &mut totals,
+                supply,
                 watch,
             )
         })?;
@@ -210,11 +220,18 @@ fn iteration<T: Scalar>(
         }
     }
     result::merge_copies(&sums, config.sum_copies);
-    Ok(Some(Half { groups, members, totals, scale, reference_power }))
+    Ok(Some(Half { groups, members, totals, scale, reference_power, is_idle: false }))
+}
+
+/// How many blocks each optics group of a task has.
+pub fn block_counts(task: &Task<'_>, block_particles: usize) -> Vec<usize> {
+    let mut particles = vec![0_usize; task.dataset.optics.len()];
+    task.particles.iter().for_each(|p| particles[task.dataset.particles[*p as usize].optics as usize] += 1);
+    particles.into_iter().map(|count| count.div_ceil(block_particles)).collect()
 }
 
 /// The particles of an optics group: position among the task's, and index into the data set.
-fn members(task: &Task<'_>, group: &Group) -> Vec<(usize, u32)> {
+pub(super) fn members(task: &Task<'_>, group: &Group) -> Vec<(usize, u32)> {
     let of_group = |p: &u32| task.dataset.particles[*p as usize].optics as usize == group.optics;
     task.particles.iter().copied().enumerate().filter(|(_, p)| of_group(p)).collect()
 }
@@ -283,6 +300,7 @@ fn run_group<T: Scalar>(
     volumes: &Volumes<'_, '_>,
     members: &[Vec<(usize, u32)>],
     totals: &mut Totals,
+    supply: &dyn Supply,
     watch: &mut Watch<'_>,
 ) -> Result<Next> {
     let of_group = &members[group.optics];
@@ -305,7 +323,8 @@ fn run_group<T: Scalar>(
         .collect();
     let lane_bytes = shape::lane_bytes::<T>(&shape)?;
     let mut records: Vec<Record> = (0..shape.particles).map(|_| Record::new(&shape)).collect();
-    let unfinished = totals.members(group.optics, of_group, false);
+    let next = |most: usize, blocks: &mut Vec<u32>| supply.next(group.optics, most, blocks);
+    let source_of = ahead::Members { all: of_group, block_particles: config.block_particles, next: &next };
     let next = frame.child(Kind::Batch, |frame| -> Result<Next> {
         let mut buffers = shape::buffers::<T>(frame, &shape)?;
         let lanes = config.threads;
@@ -314,7 +333,7 @@ fn run_group<T: Scalar>(
             for (number, mut lane) in frames.into_iter().enumerate() {
                 workers.push(Worker::new(&mut lane, number, group, &shape)?);
             }
-            ahead::each_batch(source, task.dataset, &shape, &unfinished, images, |batch, images| {
+            ahead::each_batch(source, task.dataset, &shape, &source_of, images, |batch, images| {
                 let records = &mut records[..batch.len()];
                 let done = run::run_batch(
                     &context,

@@ -1,12 +1,15 @@
 //! What is known of a half set's finished blocks beside their sums: it can be kept, and taken up by another process.
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::dataset::Assignment;
 use crate::error::Error;
 use crate::error::Result;
 use crate::product::Voxel;
 
 /// One particle's contribution to what is summed in canonical order.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Contribution {
     /// Its new norm correction.
     pub norm: f64,
@@ -22,7 +25,7 @@ pub struct Contribution {
 }
 
 /// The zero frequency of a particle, which lies on the origin in every pose.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OriginTerm {
     pub position: u32,
     pub class: u32,
@@ -31,7 +34,7 @@ pub struct OriginTerm {
 }
 
 /// The finished blocks of one half set within an iteration.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finished {
     /// Per optics group one flag a block, in canonical order: 1 if it is finished.
     pub blocks: Vec<Vec<u8>>,
@@ -80,9 +83,10 @@ impl Finished {
     }
 }
 
-/// What an earlier process finished of a half set.
+/// What earlier processes finished of a half set.
 pub struct Earlier<'e> {
-    pub finished: Finished,
-    /// Fills the integer volume of a class.
-    pub read: &'e mut dyn FnMut(usize, &mut [Voxel]) -> Result<()>,
+    /// Of different blocks.
+    pub finished: Vec<Finished>,
+    /// Adds the integers of all of them to the volume of a class.
+    pub add: &'e mut dyn FnMut(usize, &mut [Voxel]) -> Result<()>,
 }

@@ -12,9 +12,12 @@ use crate::expectation::task::Outcome;
 use crate::expectation::task::Task;
 use crate::product::Voxel;
 
+use super::engine;
+use super::engine::Config;
 use super::finished::Finished;
 use super::result;
 use super::result::Totals;
+use super::supply::Supply;
 use super::work::Work;
 
 /// The finished step of a half set, its sums still integers: see [`Half::finish`].
@@ -24,9 +27,52 @@ pub struct Half {
     pub(super) totals: Totals,
     pub(super) scale: [f64; 2],
     pub(super) reference_power: Vec<Vec<f64>>,
+    /// This process took no part in it.
+    pub(super) is_idle: bool,
 }
 
 impl Half {
+    /// A step in which this process takes no part.
+    pub(super) fn idle(task: &Task<'_>, config: &Config) -> Self {
+        let geometry = task.geometry();
+        let groups: Vec<Group> =
+            (0..task.dataset.optics.len()).map(|optics| Group::new(task, &geometry, optics)).collect();
+        let members: Vec<Vec<(usize, u32)>> = groups.iter().map(|group| engine::members(task, group)).collect();
+        let totals = Totals::new(task, &groups, &members, config.block_particles);
+        Self { groups, members, totals, scale: [0.0; 2], reference_power: Vec::new(), is_idle: true }
+    }
+
+    /// Nothing of the step was done here, and its units were not looked for.
+    pub fn is_idle(&self) -> bool {
+        self.is_idle
+    }
+
+    /// Particles of finished blocks.
+    pub fn particles_done(&self) -> usize {
+        self.totals.particles_done
+    }
+
+    /// Takes over what all processes together finished of this step, in place of this one's share.
+    ///
+    /// # Errors
+    /// It is not of this step.
+    pub fn replace(&mut self, task: &Task<'_>, config: &Config, all: Finished) -> Result<()> {
+        self.totals = Totals::new(task, &self.groups, &self.members, config.block_particles);
+        self.absorb(all)
+    }
+
+    /// Adds what other processes finished of the same step; their sums are added elsewhere.
+    ///
+    /// # Errors
+    /// It is not of this step, or blocks were done twice.
+    pub fn absorb(&mut self, other: Finished) -> Result<()> {
+        if self.is_idle {
+            // Who took part knows the units.
+            (self.scale, self.is_idle) = ([other.scale[0], other.scale[1]], false);
+        }
+        self.totals.absorb(&self.members, self.scale, other)
+    }
+
     /// Everything known beside the sums.
     pub fn finished(&self) -> Finished {
         self.totals.finished(&self.members, self.scale)
@@ -38,7 +84,17 @@ impl Half {
 
     /// Everything summed up: the integers in `sums` become numbers.
     pub fn finish(self, task: &Task<'_>, sums: &mut [&mut [SumVoxel]]) -> Outcome {
-        self.totals.finish(task, &self.groups, sums, self.scale, self.reference_power)
+        self.finish_some(task, sums, &|_| true)
+    }
+
+    /// As [`Self::finish`], for the volumes of the classes that `is_mine` names; the others stay as they are.
+    pub fn finish_some(
+        self,
+        task: &Task<'_>,
+        sums: &mut [&mut [SumVoxel]],
+        is_mine: &dyn Fn(usize) -> bool,
+    ) -> Outcome {
+        self.totals.finish(task, &self.groups, sums, is_mine, self.scale, self.reference_power)
     }
 }
 
@@ -89,6 +145,8 @@ pub enum Next {
 
 /// Who looks on while a step runs.
 pub struct Watch<'w> {
+    /// Hands out the blocks; without it all that are unfinished are done here.
+    pub supply: Option<&'w dyn Supply>,
     /// Raised from outside when the step shall end soon: a batch whose sums have not begun is dropped.
     pub stop: &'w AtomicBool,
     /// Called after every batch, and after one that was dropped.

@@ -21,13 +21,15 @@ mod result;
 mod run;
 mod shape;
 mod significant;
+mod supply;
 mod sweeps;
 mod terms;
 mod work;
 
-pub use engine::{Config, count, expect, expect_watched};
+pub use engine::{Config, block_counts, count, expect, expect_watched};
 pub use finished::{Contribution, Earlier, Finished, OriginTerm};
 pub use half::{Half, Midway, Next, Watch};
 pub use shape::{Shape, projector_work, sums};
+pub use supply::Supply;
 pub use terms::{Pass, Terms, terms};
 pub use work::Work;

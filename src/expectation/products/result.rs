@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::arena;
 use crate::dataset::Assignment;
+use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::SumVoxel;
 use crate::expectation::Sums;
@@ -186,15 +187,21 @@ impl Totals {
         }
     }
 
-    /// The members of an optics group whose blocks are (or are not) finished, in canonical order.
-    pub fn members(&self, optics: usize, members: &[(usize, u32)], finished: bool) -> Vec<(usize, u32)> {
+    /// The members of an optics group whose blocks are finished, in canonical order.
+    fn finished_members(&self, optics: usize, members: &[(usize, u32)]) -> Vec<(usize, u32)> {
         let blocks = members.chunks(self.block_particles).zip(&self.blocks[optics]);
-        blocks.filter(|(_, flag)| (**flag > 0) == finished).flat_map(|(block, _)| block).copied().collect()
+        blocks.filter(|(_, flag)| **flag > 0).flat_map(|(block, _)| block).copied().collect()
+    }
+
+    /// Per optics group the numbers of its unfinished blocks, the last first.
+    pub fn unfinished(&self) -> Vec<Vec<u32>> {
+        let numbers = |flags: &Vec<u8>| (0..flags.len() as u32).rev().filter(|b| flags[*b as usize] == 0).collect();
+        self.blocks.iter().map(numbers).collect()
     }
 
     /// What is known of the finished blocks. `members`: those of each optics group.
     pub fn finished(&self, members: &[Vec<(usize, u32)>], scale: [f64; 2]) -> Finished {
-        let of_group = members.iter().enumerate().flat_map(|(optics, of)| self.members(optics, of, true));
+        let of_group = members.iter().enumerate().flat_map(|(optics, of)| self.finished_members(optics, of));
         let mut positions: Vec<u32> = of_group.map(|(position, _)| position as u32).collect();
         positions.sort_unstable();
         Finished {
@@ -212,40 +219,48 @@ impl Totals {
         }
     }
 
-    /// Goes on from what an earlier process finished.
+    /// Adds what another process finished, earlier or beside this one. Everything in it is a number of one particle or
+    /// an integer, so that the order does not matter.
     ///
     /// # Errors
-    /// It is not of this step.
-    pub fn take_up(&mut self, members: &[Vec<(usize, u32)>], scale: [f64; 2], earlier: Finished) -> Result<()> {
-        earlier.belongs_to(&self.finished(members, scale), self.assignments.len())?;
-        let found = earlier.contributions.into_iter().zip(earlier.assignments);
-        for (position, (contribution, assignment)) in earlier.positions.iter().zip(found) {
+    /// It is not of this step, or blocks were done twice.
+    pub fn absorb(&mut self, members: &[Vec<(usize, u32)>], scale: [f64; 2], other: Finished) -> Result<()> {
+        other.belongs_to(&self.finished(members, scale), self.assignments.len())?;
+        let flags = || self.blocks.iter().flatten().zip(other.blocks.iter().flatten());
+        if flags().any(|(ours, theirs)| *ours > 0 && *theirs > 0) {
+            return Err(Error::internal("a block of particles was done twice"));
+        }
+        for (ours, theirs) in self.blocks.iter_mut().flatten().zip(other.blocks.iter().flatten()) {
+            *ours |= theirs;
+        }
+        let found = other.contributions.into_iter().zip(other.assignments);
+        for (position, (contribution, assignment)) in other.positions.iter().zip(found) {
             self.contributions[*position as usize] = contribution;
             self.assignments[*position as usize] = assignment;
         }
-        self.particles_done = earlier.positions.len();
-        self.blocks = earlier.blocks;
-        self.origin_terms.extend(earlier.origin_terms);
-        self.set_aside = earlier.set_aside;
-        self.residuals = earlier.residuals;
-        self.ctf2 = earlier.ctf2;
-        self.directions = earlier.directions;
-        self.most_significant = earlier.most_significant;
+        self.particles_done += other.positions.len();
+        self.origin_terms.extend(other.origin_terms);
+        self.set_aside.extend(other.set_aside);
+        add(&mut self.residuals, &other.residuals);
+        add(&mut self.ctf2, &other.ctf2);
+        add(&mut self.directions, &other.directions);
+        self.most_significant = self.most_significant.max(other.most_significant);
         Ok(())
     }
 
-    /// Everything summed up. The integers of each class become its volume, in place.
+    /// Everything summed up. The integers of each class that `is_mine` names become its volume, in place.
     pub fn finish(
         mut self,
         task: &Task<'_>,
         groups: &[Group],
         volumes: &mut [&mut [SumVoxel]],
+        is_mine: &dyn Fn(usize) -> bool,
         scale: [f64; 2],
         reference_power: Vec<Vec<f64>>,
     ) -> Outcome {
         let mut sums = Sums::zeros(task);
         let geometry = task.geometry();
-        volumes.iter_mut().for_each(|volume| numbers(volume, scale));
+        volumes.iter_mut().enumerate().filter(|(c, _)| is_mine(*c)).for_each(|(_, volume)| numbers(volume, scale));
         for (of_class, directions) in sums.directions.iter_mut().zip(&self.directions) {
             for (sum, units) in of_class.iter_mut().zip(directions) {
                 *sum = *units as f64 / MASS_UNITS;
@@ -254,7 +269,7 @@ impl Totals {
         // In canonical order, whatever the optics groups and batches were.
         self.origin_terms.sort_unstable_by_key(|term| (term.position, term.class));
         let origin = geometry.rows.index(0, 0, 0).expect("the origin is stored");
-        for term in &self.origin_terms {
+        for term in self.origin_terms.iter().filter(|term| is_mine(term.class as usize)) {
             volumes[term.class as usize][origin][0] += term.data;
             volumes[term.class as usize][origin][2] += term.weight;
         }
@@ -292,6 +307,12 @@ impl Totals {
             set_aside: self.set_aside,
             work: self.work,
         }
+    }
+}
+
+fn add<N: Copy + std::ops::AddAssign>(sums: &mut [Vec<N>], parts: &[Vec<N>]) {
+    for (sum, part) in sums.iter_mut().flatten().zip(parts.iter().flatten()) {
+        *sum += *part;
     }
 }
 

@@ -2,6 +2,7 @@
 //! compared by. Only tests and measurements call this.
 
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 
 use num_complex::Complex;
 
@@ -100,7 +101,14 @@ pub fn terms<T: Scalar>(
             let columns = frame.zeroed("coarse columns", shape.translations * shape.coarse_row::<T>())?;
             let coarse_power = frame.zeroed("coarse CTF power", shape.coarse_real_row::<T>())?;
             let mut record = Record::default();
-            ahead::each_batch(source, task.dataset, &shape, &members, images, |members, images| {
+            let given = AtomicBool::new(false);
+            let next = |_: usize, blocks: &mut Vec<u32>| {
+                // One block holds them all.
+                blocks.extend((!given.swap(true, SeqCst)).then_some(0));
+                Ok(())
+            };
+            let group = ahead::Members { all: &members, block_particles: config.block_particles, next: &next };
+            ahead::each_batch(source, task.dataset, &shape, &group, images, |members, images| {
                 for (p, (position, particle)) in members.iter().enumerate() {
                     record.start(*particle, *position, &shape);
                     let rows = ParticleRows {

@@ -86,7 +86,7 @@ fn load(folder: &Path) -> relion_rs::error::Result<Vec<(Finished, Vec<Vec<Voxel>
     let read = |part: &relion_rs::checkpoint::Part| {
         let mut sums = vec![vec![[0; 3]; 50]; 2];
         for (class, sums) in sums.iter_mut().enumerate() {
-            part.read_sums(class, sums)?;
+            part.add_sums(class, sums)?;
         }
         Ok((part.finished()?, sums))
     };
@@ -137,9 +137,9 @@ fn parts_of_others_are_told_and_not_used() {
     assert!(told(13, PARENT, &other).contains("other settings"));
     assert!(Parts::load(folder.path(), 14, PARENT, &origin()).unwrap().is_none());
     let (_, parts) = Parts::load(folder.path(), 13, PARENT, &origin()).unwrap().unwrap();
-    let error = parts[0].read_sums(0, &mut [[0; 3]; 49]).unwrap_err();
+    let error = parts[0].add_sums(0, &mut [[0; 3]; 49]).unwrap_err();
     assert!(error.problem.contains("shape [50, 3], expected [49, 3]"), "{error}");
-    let error = parts[0].read_sums(2, &mut [[0; 3]; 50]).unwrap_err();
+    let error = parts[0].add_sums(2, &mut [[0; 3]; 50]).unwrap_err();
     assert!(error.place.contains("/sums/002"), "{error}");
 }
 
@@ -229,7 +229,7 @@ fn a_part_is_written_nearly_as_fast_as_its_bytes() {
         let begin = Instant::now();
         let (_, loaded) = Parts::load(folder.path(), 13, PARENT, &origin()).unwrap().unwrap();
         let mut back = vec![[0; 3]; VOXELS];
-        loaded[0].read_sums(0, &mut back).unwrap();
+        loaded[0].add_sums(0, &mut back).unwrap();
         assert_eq!(loaded[0].finished().unwrap().positions.len(), PARTICLES);
         let loading = begin.elapsed().as_secs_f64();
         assert!(back == sums[0]);

@@ -72,7 +72,7 @@ fn process(v: &Variant, scene: &Scene, config: &Config, kept: Option<Kept>, batc
             out.copy_from_slice(&integers.as_ref().expect("sums of an earlier process")[class]);
             Ok(())
         };
-        let earlier = finished.map(|finished| Earlier { finished, read: &mut read });
+        let earlier = finished.map(|finished| Earlier { finished: vec![finished], add: &mut read });
         let (mut left, mut count) = (None, 0);
         let mut after_batch = |midway: &mut Midway<'_, '_>| {
             count += 1;
@@ -83,7 +83,7 @@ fn process(v: &Variant, scene: &Scene, config: &Config, kept: Option<Kept>, batc
             left = Some((finished, midway.with_sums(|sums| sums.iter().map(|s| s.to_vec()).collect())));
             Ok(Next::Stop)
         };
-        let watch = &mut Watch { stop: &source.stop, after_batch: &mut after_batch };
+        let watch = &mut Watch { supply: None, stop: &source.stop, after_batch: &mut after_batch };
         let half = expect_watched::<f32>(&task, &source, config, &mut volumes, frame, earlier, watch)?;
         Ok(match half {
             None => Err(left.expect("what was finished")),
@@ -187,8 +187,9 @@ fn what_belongs_to_another_step_is_refused() {
                     out.copy_from_slice(&sums[class]);
                     Ok(())
                 };
-                let earlier = Some(Earlier { finished: other, read: &mut read });
+                let earlier = Some(Earlier { finished: vec![other], add: &mut read });
                 let watch = &mut Watch {
+                    supply: None,
                     stop: &AtomicBool::new(false),
                     after_batch: &mut |_: &mut Midway<'_, '_>| Ok(Next::GoOn),
                 };

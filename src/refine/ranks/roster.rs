@@ -1,0 +1,342 @@
+//! Who is where: nodes, cores, devices. Settled once, before anything is computed.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use nix::sched::CpuSet;
+use nix::sched::sched_getaffinity;
+use nix::sched::sched_setaffinity;
+use nix::unistd::Pid;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::comm::Tag;
+use crate::comm::Team;
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+use crate::plan::Backend;
+use crate::plan::InstructionSet;
+use crate::plan::Plan;
+use crate::plan::progress::RankPlace;
+
+/// Where a rank is, and what it has there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub host: String,
+    pub process: u32,
+    pub program_version: String,
+    /// Cores that this rank may use, with the NUMA node of each.
+    cores: Vec<(usize, usize)>,
+    instruction_set: String,
+    /// Devices that this rank sees, as CUDA counts them.
+    visible: Vec<String>,
+    /// Slurm's numbers of them, which count the node's.
+    slurm: Vec<String>,
+}
+
+/// What was settled for one rank.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Lot {
+    /// The vector instructions that every rank has.
+    instruction_set: String,
+    /// Cores to stay on; empty: as the system likes.
+    cores: Vec<usize>,
+    threads: usize,
+    refusal: Option<(u8, String, String)>,
+}
+
+impl Place {
+    fn here(isa: InstructionSet) -> Result<Self> {
+        let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).unwrap_or_default();
+        let list = |name: &str| -> Vec<String> {
+            let text = std::env::var(name).unwrap_or_default();
+            text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+        };
+        let slurm = ["SLURM_STEP_GPUS", "SLURM_JOB_GPUS"].map(list).into_iter().find(|l| !l.is_empty());
+        Ok(Self {
+            // Several nodes of one machine, as in a test cluster, are told apart by Slurm's name.
+            host: std::env::var("SLURMD_NODENAME").ok().filter(|name| !name.is_empty()).unwrap_or(host),
+            process: std::process::id(),
+            program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            cores: own_cores(),
+            instruction_set: isa.on_this_machine()?.name().to_owned(),
+            visible: list("CUDA_VISIBLE_DEVICES"),
+            slurm: slurm.unwrap_or_default(),
+        })
+    }
+
+    /// The device of this rank, the `nth` of those of its node that see the same ones.
+    fn device(&self, nth: usize) -> Option<String> {
+        let visible = match self.visible.len() {
+            0 => return None,
+            1 => &self.visible[0],
+            count => &self.visible[nth % count],
+        };
+        let physical = match self.slurm.len() {
+            1 => self.slurm.first(),
+            count if count == self.visible.len() => self.slurm.get(nth % count),
+            _ => None,
+        };
+        Some(match physical {
+            Some(number) if number != visible => format!("{visible} (Slurm's {number})"),
+            _ => visible.clone(),
+        })
+    }
+}
+
+/// Cores that this process may use; none where the system does not tell.
+fn own_cores() -> Vec<(usize, usize)> {
+    let nodes = numa_nodes();
+    let set = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
+    let mut cores: Vec<(usize, usize)> = (0..CpuSet::count())
+        .filter(|core| set.is_set(*core).unwrap_or(false))
+        .map(|core| (core, nodes.get(&core).copied().unwrap_or(0)))
+        .collect();
+    cores.sort_unstable_by_key(|(core, node)| (*node, *core));
+    cores
+}
+
+/// Core -> NUMA node, from /sys; empty where there is none.
+fn numa_nodes() -> BTreeMap<usize, usize> {
+    let mut nodes = BTreeMap::new();
+    for node in 0..64 {
+        let Ok(text) = fs::read_to_string(format!("/sys/devices/system/node/node{node}/cpulist")) else { continue };
+        nodes.extend(numbers(text.trim()).into_iter().map(|core| (core, node)));
+    }
+    nodes
+}
+
+/// `0-3,8` -> 0, 1, 2, 3, 8.
+fn numbers(list: &str) -> Vec<usize> {
+    let range = |word: &str| {
+        let (first, last) = word.split_once('-').unwrap_or((word, word));
+        Some(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().collect()
+}
+
+/// 0, 1, 2, 3, 8 -> `0-3,8`.
+fn ranges(numbers: &[usize]) -> String {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    let runs = sorted.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
+        [one] => one.to_string(),
+        run => format!("{}-{}", run[0], run[run.len() - 1]),
+    });
+    runs.collect::<Vec<_>>().join(",")
+}
+
+/// Settles who works where. Every rank calls this; the plan comes back with the instruction set that all have and the
+/// number of this rank's threads, and this thread (and those it starts) stays on its cores. Rank 0 gets the places.
+///
+/// # Errors
+/// Ranks of different programs; two on one device.
+pub fn settle(team: &Team, plan: &Plan) -> Result<(Plan, Vec<Place>, Vec<RankPlace>)> {
+    let here = Place::here(plan.isa)?;
+    if team.is_alone() {
+        let shown = shown(&[here.clone()], &[Lot::alone(&here)]);
+        return Ok((plan.clone(), vec![here], shown));
+    }
+    let (places, lots, lot) = if team.rank() == 0 {
+        let mut places = vec![here];
+        for rank in 1..team.size() {
+            places.push(team.receive(Some(rank), Tag::Presence)?.1);
+        }
+        let lots = deal(&places, plan.threads, plan.backend);
+        team.broadcast(&lots)?;
+        let lot = lots[0].clone();
+        (places, lots, lot)
+    } else {
+        team.send(0, Tag::Presence, &here)?;
+        let lots: Vec<Lot> = team.broadcast_from(0)?;
+        (Vec::new(), Vec::new(), lots[team.rank()].clone())
+    };
+    if let Some((code, problem, fix)) = lot.refusal {
+        return Err(Error::new(ExitCode::from_code(code).unwrap_or(ExitCode::Internal), "ranks", problem, fix));
+    }
+    bind(&lot.cores)?;
+    let mut plan = plan.clone();
+    plan.isa = InstructionSet::from_name(&lot.instruction_set)
+        .ok_or_else(|| Error::internal(format!("instruction set {}", lot.instruction_set)))?;
+    plan.threads = lot.threads;
+    Ok((plan, places.clone(), shown(&places, &lots)))
+}
+
+impl Lot {
+    fn alone(place: &Place) -> Self {
+        let instruction_set = place.instruction_set.clone();
+        Self { instruction_set, cores: Vec::new(), threads: 0, refusal: None }
+    }
+}
+
+fn bind(cores: &[usize]) -> Result<()> {
+    if cores.is_empty() {
+        return Ok(());
+    }
+    let failed = |cause: nix::Error| Error::internal(format!("cores {}: {cause}", ranges(cores)));
+    let mut set = CpuSet::new();
+    cores.iter().try_for_each(|core| set.set(*core)).map_err(failed)?;
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(failed)
+}
+
+/// Everybody's share of their node.
+fn deal(places: &[Place], threads: usize, backend: Backend) -> Vec<Lot> {
+    let refusal = refusal(places, backend);
+    let weakest = places.iter().map(|place| place.instruction_set.as_str()).max_by_key(|name| weakness(name));
+    let weakest = weakest.unwrap_or_default();
+    let mut lots = Vec::new();
+    for (rank, place) in places.iter().enumerate() {
+        // Ranks that may use the same cores share them; a launcher that bound them has done so already.
+        let (nth, count) = neighbours(places, rank, |other| other.host == place.host && other.cores == place.cores);
+        let cores: Vec<usize> = match place.cores.len() {
+            available if count > 1 && available >= count => {
+                let (from, to) = (nth * available / count, (nth + 1) * available / count);
+                place.cores[from..to].iter().map(|(core, _)| *core).collect()
+            }
+            _ => Vec::new(),
+        };
+        let usable = if cores.is_empty() { (place.cores.len() / count).max(1) } else { cores.len() };
+        lots.push(Lot {
+            instruction_set: weakest.to_owned(),
+            threads: if threads == 0 { usable } else { threads },
+            cores,
+            refusal: refusal.clone(),
+        });
+    }
+    lots
+}
+
+/// Which of the ranks like it this one is, and how many there are.
+fn neighbours(places: &[Place], rank: usize, is_alike: impl Fn(&Place) -> bool) -> (usize, usize) {
+    let before = places[..rank].iter().filter(|place| is_alike(place)).count();
+    (before, places.iter().filter(|place| is_alike(place)).count())
+}
+
+fn weakness(instruction_set: &str) -> usize {
+    ["avx512", "avx2", "portable"].iter().position(|name| *name == instruction_set).unwrap_or(usize::MAX)
+}
+
+fn refusal(places: &[Place], backend: Backend) -> Option<(u8, String, String)> {
+    let first = places.first()?;
+    if let Some((rank, other)) = places.iter().enumerate().find(|(_, p)| p.program_version != first.program_version) {
+        let problem = format!(
+            "rank 0 is relion-rs {}, rank {rank} on {} is {}",
+            first.program_version, other.host, other.program_version
+        );
+        let fix = "Load the same module on all nodes, or call the program by its full path.".to_owned();
+        return Some((ExitCode::Config as u8, problem, fix));
+    }
+    if backend == Backend::Cpu {
+        return None;
+    }
+    let device = |rank: usize| {
+        let place = &places[rank];
+        let alike =
+            |other: &Place| other.host == place.host && other.visible == place.visible && other.slurm == place.slurm;
+        let (nth, count) = neighbours(places, rank, alike);
+        (place.host.clone(), place.slurm.clone(), place.device(nth), count > place.visible.len().max(1))
+    };
+    let (rank, (host, ..)) = (0..places.len()).map(|rank| (rank, device(rank))).find(|(_, (.., shared))| *shared)?;
+    Some((
+        ExitCode::Usage as u8,
+        format!("rank {rank} on {host} would share its GPU with another rank"),
+        "Ask for one GPU a rank: --gpus-per-task=1 --gpu-bind=single:1.".to_owned(),
+    ))
+}
+
+/// The table of ranks.
+fn shown(places: &[Place], lots: &[Lot]) -> Vec<RankPlace> {
+    let row = |(rank, (place, lot)): (usize, (&Place, &Lot))| {
+        let alike = |o: &Place| o.host == place.host && o.visible == place.visible && o.slurm == place.slurm;
+        let (nth, _) = neighbours(places, rank, alike);
+        let all: Vec<usize> = place.cores.iter().map(|(core, _)| *core).collect();
+        let cores = if lot.cores.is_empty() { &all } else { &lot.cores };
+        let of_core: BTreeMap<usize, usize> = place.cores.iter().copied().collect();
+        let mut numa: Vec<usize> = cores.iter().filter_map(|core| of_core.get(core).copied()).collect();
+        numa.sort_unstable();
+        numa.dedup();
+        RankPlace {
+            rank,
+            host: place.host.clone(),
+            process: place.process,
+            threads: lot.threads,
+            cores: ranges(cores),
+            numa: ranges(&numa),
+            device: place.device(nth),
+        }
+    };
+    places.iter().zip(lots).enumerate().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(host: &str, cores: std::ops::Range<usize>) -> Place {
+        Place {
+            host: host.to_owned(),
+            process: 1,
+            program_version: "1".to_owned(),
+            cores: cores.map(|core| (core, core / 4)).collect(),
+            instruction_set: "avx2".to_owned(),
+            visible: Vec::new(),
+            slurm: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn lists_of_cores() {
+        assert_eq!(numbers("0-3,8"), [0, 1, 2, 3, 8]);
+        assert_eq!(ranges(&[8, 0, 1, 3, 2]), "0-3,8");
+        assert_eq!(ranges(&[]), "");
+        assert!(numbers("").is_empty());
+    }
+
+    #[test]
+    fn ranks_of_a_node_divide_its_cores() {
+        let deal = |places: &[Place]| deal(places, 0, Backend::Cpu);
+        let lots = deal(&[place("a", 0..8), place("a", 0..8), place("b", 0..8)]);
+        assert_eq!(lots[0].cores, [0, 1, 2, 3]);
+        assert_eq!(lots[1].cores, [4, 5, 6, 7]);
+        assert!(lots[2].cores.is_empty(), "alone there");
+        assert_eq!(lots.iter().map(|lot| lot.threads).collect::<Vec<_>>(), [4, 4, 8]);
+        // Bound already.
+        let lots = deal(&[place("a", 0..4), place("a", 4..8)]);
+        assert!(lots.iter().all(|lot| lot.cores.is_empty() && lot.threads == 4));
+        // More ranks than cores.
+        let lots = deal(&vec![place("a", 0..2); 3]);
+        assert!(lots.iter().all(|lot| lot.cores.is_empty() && lot.threads == 1));
+    }
+
+    #[test]
+    fn the_weakest_instruction_set_counts() {
+        let mut other = place("b", 0..2);
+        other.instruction_set = "portable".to_owned();
+        assert_eq!(deal(&[place("a", 0..2), other], 3, Backend::Cpu)[0].instruction_set, "portable");
+    }
+
+    #[test]
+    fn programs_and_devices_are_checked() {
+        let mut other = place("b", 0..2);
+        assert_eq!(refusal(&[place("a", 0..2), other.clone()], Backend::Cuda), None);
+        other.program_version = "2".to_owned();
+        let (code, problem, _) = refusal(&[place("a", 0..2), other], Backend::Cpu).unwrap();
+        assert!(code == ExitCode::Config as u8 && problem.contains("rank 1 on b is 2"), "{problem}");
+        let mut gpu = place("a", 0..2);
+        gpu.visible = vec!["0".to_owned()];
+        let pair = [gpu.clone(), gpu.clone()];
+        assert!(refusal(&pair, Backend::Cuda).unwrap().1.contains("share its GPU"));
+        assert_eq!(refusal(&pair, Backend::Cpu), None);
+        // One each, renumbered from 0 by the cgroup.
+        let [mut a, mut b] = pair;
+        (a.slurm, b.slurm) = (vec!["0".to_owned()], vec!["1".to_owned()]);
+        assert_eq!(refusal(&[a.clone(), b.clone()], Backend::Cuda), None);
+        assert_eq!(a.device(0).unwrap(), "0");
+        assert_eq!(b.device(0).unwrap(), "0 (Slurm's 1)");
+        // Both see both: each takes one.
+        gpu.visible = vec!["0".to_owned(), "1".to_owned()];
+        gpu.slurm = gpu.visible.clone();
+        assert_eq!([gpu.device(0).unwrap(), gpu.device(1).unwrap()], ["0", "1"]);
+    }
+}
