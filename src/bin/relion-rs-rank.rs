@@ -52,6 +52,9 @@ struct Arguments {
     /// Results and errors as JSON
     #[arg(long, global = true)]
     json: bool,
+    /// As one of several ranks: end when the process of this number ends, which had them started
+    #[arg(long, hide = true, value_name = "PID")]
+    watched_by: Option<u32>,
     /// End when the process of this number ends, which started this one
     #[arg(long, global = true, hide = true, value_name = "PID")]
     die_with_parent: Option<u32>,
@@ -107,28 +110,41 @@ fn act(arguments: Arguments) -> Result<ExitCode> {
         (None, Some(root)) if !arguments.probe => {
             let is_watched = arguments.silent || arguments.die_with_parent.is_some();
             let show = (!is_watched).then_some(arguments.json);
-            work(&RunDir::new(root), resume, arguments.dedicated_leader, show)
+            let manner = Manner { is_dedicated: arguments.dedicated_leader, show, watched_by: arguments.watched_by };
+            work(&RunDir::new(root), resume, &manner)
         }
         _ => probe(),
     }
 }
 
+/// How this process works.
+struct Manner {
+    is_dedicated: bool,
+    /// Progress goes to standard output, as JSON or not.
+    show: Option<bool>,
+    /// The process that had this rank started.
+    watched_by: Option<u32>,
+}
+
 /// Does the work of a run folder, alone or as one of several ranks, and leaves a word about it in the log and in the
-/// progress file. `show`: progress goes to standard output, as JSON or not.
-fn work(run_dir: &RunDir, resume: Resume, is_dedicated: bool, show: Option<bool>) -> Result<ExitCode> {
+/// progress file.
+fn work(run_dir: &RunDir, resume: Resume, manner: &Manner) -> Result<ExitCode> {
     let plan = Plan::read(&run_dir.plan())?;
     run_dir.create()?;
     // Before MPI starts threads of its own.
     refine::hold_signals()?;
     let (session, team) = Team::join()?;
-    let ranks = Ranks { team, is_dedicated };
+    let ranks = Ranks { team, is_dedicated: manner.is_dedicated };
+    if let Some(launcher) = manner.watched_by.filter(|_| team.rank() == 0) {
+        relion_rs::cli::watch(launcher)?;
+    }
     let lock = (team.rank() == 0).then(|| run_dir.lock()).transpose();
     let outcome = lock.and_then(|_lock| {
         let process = std::process::id();
         let place = if team.is_alone() { String::new() } else { format!(", rank {} of {}", team.rank(), team.size()) };
         let version = env!("CARGO_PKG_VERSION");
         run_dir.tell_log(team.rank(), &format!("relion-rs-rank {version} starts, process {process}{place}"))?;
-        let show = show.filter(|_| team.rank() == 0);
+        let show = manner.show.filter(|_| team.rank() == 0);
         let narrator = show.map(|json| Narrator::start(run_dir, json)).transpose()?;
         let outcome = refine::run(run_dir, &plan, resume, &ranks);
         drop(narrator);

@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Run folder of the branch (default: DIR-from-NNN)
     #[arg(long, value_name = "DIR", requires = "from_iteration")]
     pub out: Option<PathBuf>,
+    /// Ranks on this machine, started by mpirun; they share its cores
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub ranks: u32,
 }
 
 pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
@@ -38,7 +41,7 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     }
     let flags = [(arguments.force, "--force"), (arguments.exact, "--exact")];
     let flags: Vec<&str> = flags.into_iter().filter_map(|(given, flag)| given.then_some(flag)).collect();
-    start::engine(&run_dir, &plan, &flags, screen)
+    start::engine(&run_dir, &plan, &flags, arguments.ranks, screen)
 }
 
 /// A missing plan means: no run folder.

@@ -22,6 +22,9 @@ use super::start;
 pub struct Arguments {
     #[command(flatten)]
     pub job: JobArguments,
+    /// Ranks on this machine, started by mpirun; they share its cores
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Computing")]
+    pub ranks: u32,
 }
 
 pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
@@ -34,7 +37,7 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
     fits(&plan, screen)?;
     let run_dir = RunDir::new(plan.file(&plan.out));
     prepare(&run_dir, &plan, &job.layers)?;
-    start::engine(&run_dir, &plan, &[], screen)
+    start::engine(&run_dir, &plan, &[], arguments.ranks, screen)
 }
 
 /// Refuses a cap on memory that the job cannot keep to its end, before it starts: a refinement ends with an iteration

@@ -5,7 +5,6 @@ use std::io::BufReader;
 use std::os::unix::process::CommandExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
-use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,25 +17,26 @@ use crate::error::ExitCode;
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::plan::RunDir;
+use crate::plan::progress::Event;
 use crate::plan::progress::Follower;
 
 use super::engine;
 use super::follow::Display;
 use super::kept;
-use super::parent;
+use super::ranks;
 use super::screen::Screen;
 use super::stop::Incoming;
 
 /// How often progress and signals are looked at.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs the engine in a prepared run folder to its end, with flags of its own.
+/// Runs the engine in a prepared run folder to its end, with flags of its own, in so many ranks.
 ///
 /// # Errors
 /// `Unavailable` when the engine's program is missing; `Internal` when it dies of a signal. Its own errors
 /// are told by itself, on standard error; here only their code comes back. When its work is done and could not be
 /// shown, that is the error.
-pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) -> Result<ExitCode> {
+pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], ranks: u32, screen: &Screen) -> Result<ExitCode> {
     let program = engine::program()?;
     let root = std::path::absolute(run_dir.root()).map_err(|cause| Error::reading(run_dir.root(), &cause))?;
     if !plan.working_directory.is_dir() {
@@ -52,8 +52,8 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) ->
     let incoming = Incoming::new()?;
 
     let mut follower = Follower::from_end(&run_dir.progress());
-    let mut command = Command::new(&program);
-    command.arg(&root).args(flags).args(parent::tied()).current_dir(&plan.working_directory);
+    let mut command = ranks::command(&program, ranks)?;
+    command.arg(&root).args(flags).args(ranks::tied(ranks)).current_dir(&plan.working_directory);
     if screen.is_json() {
         command.arg("--json");
     }
@@ -62,6 +62,8 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) ->
     let mut child = command.spawn().map_err(|cause| engine::not_started(&program, &cause))?;
     let mut display = Display::new(*screen);
     let messages = forward_messages(&mut child, display.clone());
+    // Of several ranks the first one, once it is known: MPI's launcher would end them all at once.
+    let mut first = (ranks == 1).then(|| child.id());
     let mut sent = None;
     let mut told = Ok(());
     let status = loop {
@@ -71,11 +73,11 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) ->
         while let Some(signal) = incoming.next() {
             sent = Some(signal);
             // It may have ended a moment ago; then there is nothing to tell.
-            let _ = kill(Pid::from_raw(child.id() as i32), signal);
+            let _ = kill(Pid::from_raw(first.unwrap_or(child.id()) as i32), signal);
         }
         // The engine's work matters more than its display: what cannot be shown must not end it.
         if told.is_ok() {
-            told = show(&mut follower, &mut display);
+            told = show(&mut follower, &mut display, &mut first);
         }
         std::thread::sleep(PAUSE);
     };
@@ -83,7 +85,7 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) ->
         // It only copies lines; were it to panic, the lines would be lost and the code still right.
         let _ = messages.join();
     }
-    let told = told.and_then(|()| show(&mut follower, &mut display));
+    let told = told.and_then(|()| show(&mut follower, &mut display, &mut first));
     display.finish();
     if sent.is_some() && status.signal() == sent.map(|signal| signal as i32) {
         return Ok(stopped(run_dir, plan, screen));
@@ -94,9 +96,15 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], screen: &Screen) ->
     }
 }
 
-/// Shows what is new.
-fn show(follower: &mut Follower, display: &mut Display) -> Result<()> {
-    follower.poll()?.iter().try_for_each(|record| display.show(record))
+/// Shows what is new, and learns the process of the first rank.
+fn show(follower: &mut Follower, display: &mut Display, first: &mut Option<u32>) -> Result<()> {
+    for record in follower.poll()? {
+        if let Event::Started(started) = &record.event {
+            *first = Some(started.process);
+        }
+        display.show(&record)?;
+    }
+    Ok(())
 }
 
 /// The engine was stopped within an iteration; what was finished before is on disk.

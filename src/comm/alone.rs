@@ -47,7 +47,7 @@ pub fn sum_to(_root: usize, _rank: usize, _values: &mut [i64]) -> Result<()> {
     Err(nobody())
 }
 
-pub fn exchange(_with: usize, _ours: &[i64], _theirs: &mut [i64]) -> Result<()> {
+pub fn exchange(_with: usize, _tag: i32, _ours: &[i64], _theirs: &mut [i64]) -> Result<()> {
     Err(nobody())
 }
 

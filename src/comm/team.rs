@@ -39,6 +39,7 @@ pub enum Tag {
     Presence,
     /// Between ranks that make maps.
     Map,
+    Swap,
 }
 
 /// MPI, held by the thread that started it until the end of the process.
@@ -160,7 +161,7 @@ impl Team {
 
     /// Swaps numbers with another rank, which calls this too.
     pub fn exchange(&self, with: usize, ours: &[i64], theirs: &mut [i64]) -> Result<()> {
-        wire::exchange(with, ours, theirs)
+        wire::exchange(with, Tag::Swap as i32, ours, theirs)
     }
 
     /// Ends all ranks with this code; does not come back.

@@ -2,7 +2,7 @@
 //! other numbers of threads and blocks, and no more work repeated than the events of the run allow.
 
 mod damage;
-mod place;
+pub mod place;
 
 use std::fs;
 use std::os::unix::fs::symlink;

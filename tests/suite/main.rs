@@ -20,6 +20,7 @@ mod outputs;
 mod parity;
 mod plan;
 mod postprocess;
+mod ranks;
 mod refine;
 mod resuming;
 mod sampling;

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use relion_rs::checkpoint::Identity;
 use relion_rs::checkpoint::Origin;
+use relion_rs::checkpoint::PartWriter;
 use relion_rs::checkpoint::Parts;
 use relion_rs::checkpoint::remove_parts;
 use relion_rs::expectation::products::Contribution;
@@ -64,11 +65,12 @@ fn kept() -> (TempDir, Finished, Vec<Vec<Voxel>>) {
     fs::create_dir(folder.path().join("checkpoint")).unwrap();
     let (finished, sums) = (finished(70, 2), sums(2, 50));
     let borrowed: Vec<&[Voxel]> = sums.iter().map(Vec::as_slice).collect();
-    let mut parts = Parts::new(folder.path(), 13, PARENT, &origin()).unwrap();
-    parts.write(0, 1, &finished, &borrowed, true).unwrap();
-    parts.write(1, 2, &finished, &borrowed, false).unwrap();
+    let mut writer = PartWriter::new(folder.path(), 13, 0).unwrap();
+    let mut parts = Parts::new(folder.path(), 13, PARENT, &origin());
+    for (half, label) in [(0, 1), (1, 2)] {
+        parts.put(0, writer.write(half, label, &finished, &borrowed).unwrap());
+    }
     parts.commit().unwrap();
-    assert!(parts.is_whole(0) && !parts.is_whole(1));
     (folder, finished, sums)
 }
 
@@ -82,15 +84,18 @@ fn file(folder: &TempDir, name: &str) -> PathBuf {
 
 /// Reads everything back, as a run that goes on does.
 fn load(folder: &Path) -> relion_rs::error::Result<Vec<(Finished, Vec<Vec<Voxel>>)>> {
-    let (_, parts) = Parts::load(folder, 13, PARENT, &origin())?.expect("parts");
-    let read = |part: &relion_rs::checkpoint::Part| {
+    let (parts, finished) = Parts::load(folder, 13, PARENT, &origin(), 1)?.expect("parts");
+    let read = |entry: &relion_rs::checkpoint::Entry| {
+        let part = entry.read(folder)?;
         let mut sums = vec![vec![[0; 3]; 50]; 2];
         for (class, sums) in sums.iter_mut().enumerate() {
             part.add_sums(class, sums)?;
         }
         Ok((part.finished()?, sums))
     };
-    parts.iter().map(read).collect()
+    let read: Vec<_> = parts.of_rank(0).iter().map(read).collect::<relion_rs::error::Result<_>>()?;
+    assert!(read.iter().map(|(finished, _)| finished).eq(&finished));
+    Ok(read)
 }
 
 #[test]
@@ -104,9 +109,10 @@ fn every_bit_of_a_part_comes_back() {
         assert_eq!(half, &(finished.clone(), sums.clone()));
     }
     // The next writing replaces the half that goes on, and only that.
-    let (mut parts, _) = Parts::load(folder.path(), 13, PARENT, &origin()).unwrap().unwrap();
+    let (mut parts, _) = Parts::load(folder.path(), 13, PARENT, &origin(), 1).unwrap().unwrap();
     let borrowed: Vec<&[Voxel]> = sums.iter().map(Vec::as_slice).collect();
-    parts.write(1, 2, &finished, &borrowed, true).unwrap();
+    let mut writer = PartWriter::new(folder.path(), 13, 0).unwrap();
+    parts.put(0, writer.write(1, 2, &finished, &borrowed).unwrap());
     let before = fs::read(file(&folder, index)).unwrap();
     load(folder.path()).expect("until the index is renamed the parts before count");
     parts.commit().unwrap();
@@ -117,14 +123,47 @@ fn every_bit_of_a_part_comes_back() {
     assert_eq!(names(folder.path()).len(), 3);
     remove_parts(folder.path(), 13).unwrap();
     assert!(names(folder.path()).is_empty());
-    assert!(Parts::load(folder.path(), 13, PARENT, &origin()).unwrap().is_none());
+    assert!(Parts::load(folder.path(), 13, PARENT, &origin(), 1).unwrap().is_none());
+}
+
+/// Parts of three ranks are dealt out to two, which replace what they took over; what nobody names goes.
+#[test]
+fn parts_of_some_ranks_are_gone_on_with_by_others() {
+    let (folder, mut finished, sums) = (tempfile::tempdir().unwrap(), finished(70, 2), sums(2, 50));
+    fs::create_dir(folder.path().join("checkpoint")).unwrap();
+    let borrowed: Vec<&[Voxel]> = sums.iter().map(Vec::as_slice).collect();
+    let mut parts = Parts::new(folder.path(), 13, PARENT, &origin());
+    let blocks = finished.blocks.clone();
+    for rank in 0..3 {
+        let of_rank = |block: usize| u8::from(block % 3 == rank);
+        finished.blocks = blocks.iter().map(|flags| (0..flags.len()).map(of_rank).collect()).collect();
+        parts.put(rank, PartWriter::new(folder.path(), 13, rank).unwrap().write(0, 1, &finished, &borrowed).unwrap());
+    }
+    PartWriter::new(folder.path(), 13, 7).unwrap().write(0, 1, &finished, &borrowed).unwrap();
+    parts.commit().unwrap();
+    assert_eq!(names(folder.path()).len(), 5);
+    let (mut parts, found) = Parts::load(folder.path(), 13, PARENT, &origin(), 2).unwrap().unwrap();
+    assert_eq!(found.len(), 3);
+    assert_eq!([0, 1, 2].map(|rank| parts.of_rank(rank).len()), [2, 1, 0]);
+    assert_eq!(names(folder.path()).len(), 4, "the part of rank 7 counts for nothing");
+    let entry = PartWriter::new(folder.path(), 13, 0).unwrap().write(0, 1, &finished, &borrowed).unwrap();
+    parts.put(0, entry);
+    parts.commit().unwrap();
+    assert_eq!([0, 1].map(|rank| parts.of_rank(rank).len()), [1, 1]);
+    assert_eq!(names(folder.path()).len(), 3);
+    // Two parts with the same block are damage.
+    let entry = PartWriter::new(folder.path(), 13, 5).unwrap().write(0, 1, &finished, &borrowed).unwrap();
+    parts.put(5, entry);
+    parts.commit().unwrap();
+    let error = Parts::load(folder.path(), 13, PARENT, &origin(), 2).map(|_| ()).unwrap_err();
+    assert!(error.problem.contains("the same blocks"), "{error}");
 }
 
 #[test]
 fn parts_of_others_are_told_and_not_used() {
     let (folder, ..) = kept();
     let told = |iteration, parent: &str, origin: &Origin| {
-        Parts::load(folder.path(), iteration, parent, origin).map(|_| ()).unwrap_err().problem
+        Parts::load(folder.path(), iteration, parent, origin, 1).map(|_| ()).unwrap_err().problem
     };
     assert!(told(13, "another", &origin()).contains("another checkpoint"));
     let identity = Identity { instruction_set: "avx2".into(), ..origin().identity };
@@ -135,8 +174,9 @@ fn parts_of_others_are_told_and_not_used() {
     assert!(told(13, PARENT, &changed).contains("other inputs"));
     let other = Origin { plan_digest: "00fe".into(), ..origin() };
     assert!(told(13, PARENT, &other).contains("other settings"));
-    assert!(Parts::load(folder.path(), 14, PARENT, &origin()).unwrap().is_none());
-    let (_, parts) = Parts::load(folder.path(), 13, PARENT, &origin()).unwrap().unwrap();
+    assert!(Parts::load(folder.path(), 14, PARENT, &origin(), 1).unwrap().is_none());
+    let (parts, _) = Parts::load(folder.path(), 13, PARENT, &origin(), 1).unwrap().unwrap();
+    let parts: Vec<_> = parts.of_rank(0).iter().map(|entry| entry.read(folder.path()).unwrap()).collect();
     let error = parts[0].add_sums(0, &mut [[0; 3]; 49]).unwrap_err();
     assert!(error.problem.contains("shape [50, 3], expected [49, 3]"), "{error}");
     let error = parts[0].add_sums(2, &mut [[0; 3]; 50]).unwrap_err();
@@ -151,7 +191,7 @@ fn every_damage_of_parts_is_detected_and_named() {
         let path = file(&folder, &name);
         let whole = fs::read(&path).unwrap();
         let refused = |what: &str| {
-            let error = Parts::load(folder.path(), 13, PARENT, &origin()).map(|_| ()).unwrap_err();
+            let error = Parts::load(folder.path(), 13, PARENT, &origin(), 1).map(|_| ()).unwrap_err();
             assert!(error.place.contains(&name), "{what}: {error}");
             error.problem
         };
@@ -213,9 +253,11 @@ fn a_part_is_written_nearly_as_fast_as_its_bytes() {
     let mut ratios = Vec::new();
     for round in 0..5 {
         let begin = Instant::now();
-        let mut parts = Parts::new(folder.path(), 13, PARENT, &origin()).unwrap();
-        parts.write(0, 1, &finished, &borrowed, false).unwrap();
-        let bytes = parts.commit().unwrap().bytes;
+        let mut parts = Parts::new(folder.path(), 13, PARENT, &origin());
+        let entry = PartWriter::new(folder.path(), 13, 0).unwrap().write(0, 1, &finished, &borrowed).unwrap();
+        let bytes = entry.bytes();
+        parts.put(0, entry);
+        parts.commit().unwrap();
         let ours = begin.elapsed().as_secs_f64();
         let name = names(folder.path()).remove(0);
         let content = fs::read(file(&folder, &name)).unwrap();
@@ -227,10 +269,10 @@ fn a_part_is_written_nearly_as_fast_as_its_bytes() {
         drop(plain);
         fs::remove_file(folder.path().join("plain")).unwrap();
         let begin = Instant::now();
-        let (_, loaded) = Parts::load(folder.path(), 13, PARENT, &origin()).unwrap().unwrap();
+        let (loaded, finished) = Parts::load(folder.path(), 13, PARENT, &origin(), 1).unwrap().unwrap();
         let mut back = vec![[0; 3]; VOXELS];
-        loaded[0].add_sums(0, &mut back).unwrap();
-        assert_eq!(loaded[0].finished().unwrap().positions.len(), PARTICLES);
+        loaded.of_rank(0)[0].read(folder.path()).unwrap().add_sums(0, &mut back).unwrap();
+        assert_eq!(finished[0].positions.len(), PARTICLES);
         let loading = begin.elapsed().as_secs_f64();
         assert!(back == sums[0]);
         ratios.push(ours / theirs);
