@@ -21,6 +21,7 @@ use crate::imaging::mask::has_inside;
 use crate::imaging::mtf::Mtf;
 use crate::maximisation::flatten;
 use crate::model::Volume;
+use crate::plan::InstructionSet;
 use crate::plan::JobKind;
 use crate::plan::Plan;
 use crate::plan::Precision;
@@ -56,6 +57,11 @@ pub struct Inputs {
 
 impl Inputs {
     pub fn load(plan: &Plan) -> Result<Self> {
+        Self::load_for(plan, plan.isa)
+    }
+
+    /// As [`Self::load`], for vector instructions that all ranks have.
+    pub fn load_for(plan: &Plan, isa: InstructionSet) -> Result<Self> {
         let particles_file = plan.file(&plan.particles);
         let mut dataset = Dataset::read(&particles_file, &ReadOptions { ctf: plan.ctf, ..ReadOptions::default() })?;
         dataset.suits(plan)?;
@@ -100,7 +106,7 @@ impl Inputs {
             dataset.assign_halves(plan.seed);
             dataset.check_halves()?;
         }
-        let isa = plan.isa.on_this_machine()?;
+        let isa = isa.on_this_machine()?;
         let identity = Identity {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
             precision: match plan.precision {

@@ -43,6 +43,7 @@ use crate::maximisation::resolution;
 use crate::maximisation::sampling_update;
 use crate::maximisation::sizes;
 use crate::model::State;
+use crate::plan::InstructionSet;
 use crate::plan::JobKind;
 use crate::plan::Plan;
 use crate::plan::RunDir;
@@ -59,6 +60,7 @@ use files::Files;
 use images::Images;
 pub use inputs::Inputs;
 use keeper::Keeper;
+use ranks::Settled;
 use ranks::Share;
 use ranks::follow;
 use ranks::settle;
@@ -86,17 +88,17 @@ struct Job<'a> {
 pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume, ranks: &Ranks) -> Result<ExitCode> {
     let team = &ranks.team;
     let stop = Stop::watch(run_dir, plan, team.rank())?;
-    let (plan, places, shown) = settle(team, plan)?;
+    let Settled { plan, isa, places, table } = settle(team, plan)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(plan.thread_count())
         .build()
         .map_err(|cause| Error::internal(format!("threads: {cause}")))?;
     if team.rank() > 0 {
-        return pool.install(|| follow(run_dir, &plan, team, &stop));
+        return pool.install(|| follow(run_dir, &plan, isa, team, &stop));
     }
     let mut account = Account::open(run_dir, &plan)?;
     let crew = Crew::gather(run_dir, ranks, places)?;
-    let code = pool.install(|| refine(run_dir, &plan, resume, &mut account, &stop, crew, shown))?;
+    let code = pool.install(|| refine(run_dir, &plan, isa, resume, &mut account, &stop, crew, table))?;
     // The next start is to go on.
     run_dir.take_abort_request()?;
     Ok(code)
@@ -105,6 +107,7 @@ pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume, ranks: &Ranks) -> Resu
 fn refine(
     run_dir: &RunDir,
     plan: &Plan,
+    isa: InstructionSet,
     resume: Resume,
     account: &mut Account<'_>,
     stop: &Arc<Stop>,
@@ -112,7 +115,7 @@ fn refine(
     places: Vec<RankPlace>,
 ) -> Result<ExitCode> {
     checkpoint::sweep(run_dir.root())?;
-    let inputs = Inputs::load(plan)?;
+    let inputs = Inputs::load_for(plan, isa)?;
     for sentence in inputs.not_applied(plan) {
         account.warn(&sentence)?;
     }

@@ -21,6 +21,7 @@ use crate::expectation::products::Midway;
 use crate::expectation::products::Next;
 use crate::expectation::products::Supply;
 use crate::model::State;
+use crate::plan::InstructionSet;
 use crate::plan::Plan;
 use crate::plan::RunDir;
 use crate::refine::Job;
@@ -51,11 +52,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// Whatever is wrong here; the caller tells rank 0.
-pub fn follow(run_dir: &RunDir, plan: &Plan, team: &Team, stop: &Arc<Stop>) -> Result<ExitCode> {
+pub fn follow(run_dir: &RunDir, plan: &Plan, isa: InstructionSet, team: &Team, stop: &Arc<Stop>) -> Result<ExitCode> {
     let pulse = Arc::new(Pulse::default());
     pulse.begin(None);
     let _beating = Beating::start(*team, Arc::clone(&pulse))?;
-    let inputs = Inputs::load(plan)?;
+    let inputs = Inputs::load_for(plan, isa)?;
     let images = Images::new(&inputs.dataset, &inputs.headers);
     let files = Files::new(run_dir, plan);
     let job = Job { plan, inputs: &inputs, images: &images, files: &files };

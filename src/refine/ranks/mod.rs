@@ -23,6 +23,7 @@ pub use message::Report;
 pub use message::Verdict;
 pub use pulse::Pulse;
 pub use roster::Place;
+pub use roster::Settled;
 pub use roster::settle;
 pub use share::Share;
 pub use share::merge;

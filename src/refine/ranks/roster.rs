@@ -127,16 +127,26 @@ fn ranges(numbers: &[usize]) -> String {
     runs.collect::<Vec<_>>().join(",")
 }
 
-/// Settles who works where. Every rank calls this; the plan comes back with the instruction set that all have and the
-/// number of this rank's threads, and this thread (and those it starts) stays on its cores. Rank 0 gets the places.
+/// What was settled, for this rank.
+pub struct Settled {
+    /// With the number of this rank's threads.
+    pub plan: Plan,
+    /// That all ranks have.
+    pub isa: InstructionSet,
+    /// On rank 0: all ranks, and the table to be shown.
+    pub places: Vec<Place>,
+    pub table: Vec<RankPlace>,
+}
+
+/// Settles who works where. Every rank calls this; this thread (and those it starts) stays on its cores then.
 ///
 /// # Errors
 /// Ranks of different programs; two on one device.
-pub fn settle(team: &Team, plan: &Plan) -> Result<(Plan, Vec<Place>, Vec<RankPlace>)> {
+pub fn settle(team: &Team, plan: &Plan) -> Result<Settled> {
     let here = Place::here(plan.isa)?;
     if team.is_alone() {
-        let shown = shown(&[here.clone()], &[Lot::alone(&here)]);
-        return Ok((plan.clone(), vec![here], shown));
+        let table = shown(std::slice::from_ref(&here), &[Lot::alone(&here)]);
+        return Ok(Settled { plan: plan.clone(), isa: plan.isa, places: vec![here], table });
     }
     let (places, lots, lot) = if team.rank() == 0 {
         let mut places = vec![here];
@@ -157,10 +167,11 @@ pub fn settle(team: &Team, plan: &Plan) -> Result<(Plan, Vec<Place>, Vec<RankPla
     }
     bind(&lot.cores)?;
     let mut plan = plan.clone();
-    plan.isa = InstructionSet::from_name(&lot.instruction_set)
+    let isa = InstructionSet::from_name(&lot.instruction_set)
         .ok_or_else(|| Error::internal(format!("instruction set {}", lot.instruction_set)))?;
     plan.threads = lot.threads;
-    Ok((plan, places.clone(), shown(&places, &lots)))
+    let table = shown(&places, &lots);
+    Ok(Settled { plan, isa, places, table })
 }
 
 impl Lot {
