@@ -24,6 +24,7 @@ use nix::sys::stat::mknod;
 
 use crate::processes;
 
+pub use verbs::JobId;
 pub use verbs::now;
 
 /// For what takes a second on an idle machine.
@@ -155,7 +156,8 @@ impl Sandbox {
 
     /// What a command prints, or its complaint.
     pub fn output(&self, command: &mut Command) -> Result<String, String> {
-        let output = command.output().unwrap_or_else(|cause| panic!("{command:?}: {cause}; `make test-cluster` installs it"));
+        let output =
+            command.output().unwrap_or_else(|cause| panic!("{command:?}: {cause}; `make test-cluster` installs it"));
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
             false => Err(format!("{command:?}: {} {}", output.status, String::from_utf8_lossy(&output.stderr).trim())),
@@ -176,7 +178,8 @@ impl Sandbox {
         let log = File::create(self.folder.join(format!("log/{name}.out"))).unwrap();
         let mut command = self.command(program);
         command.args(arguments).stdout(log.try_clone().unwrap()).stderr(log);
-        let child = command.spawn().unwrap_or_else(|cause| panic!("{program}: {cause}; `make test-cluster` installs it"));
+        let child =
+            command.spawn().unwrap_or_else(|cause| panic!("{program}: {cause}; `make test-cluster` installs it"));
         self.daemons.push((name, child));
     }
 

@@ -101,7 +101,8 @@ impl Sandbox {
 
     /// One rank of the engine in a run folder.
     pub fn signal_rank(&self, run: &Path, rank: usize, signal: Signal) {
-        let find = || processes::ranks(run).into_iter().find(|process| process.variable("SLURM_PROCID") == rank.to_string());
+        let find =
+            || processes::ranks(run).into_iter().find(|process| process.variable("SLURM_PROCID") == rank.to_string());
         self.wait_for(&format!("rank {rank} in {}", run.display()), PATIENCE, find).send(signal);
     }
 }
