@@ -69,7 +69,8 @@ AccountingStoragePort={accounting}
 AccountingStoragePass={folder}/run/munge.sock
 {tres}JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/log/jobcomp.txt
-ReturnToService=2
+# A node that did not answer comes back when it does; one that was set down stays down.
+ReturnToService=1
 # More cores and memory than this machine has.
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres

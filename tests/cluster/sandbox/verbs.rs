@@ -72,7 +72,10 @@ impl Sandbox {
         self.submit(&flags, &format!("sleep {seconds}"))
     }
 
-    /// Brings the time limit of a running job near: limits are minutes, the end of a job is a second.
+    /// Brings the end of a running job near: limits are whole minutes, an end is a second. Slurm looks every 30 s: the
+    /// signal of `--signal` comes up to 35 s before its margin and not at all when that is over already; leave it
+    /// margin + 35 s. Time out and SIGTERM come up to 30 s after the end, SIGKILL 5 s later (KillWait). squeue's `%e` tells
+    /// the new end, `%L` goes by the limit in minutes.
     pub fn end_in(&self, job: JobId, seconds: u64) {
         let end = self.output(Command::new("date").arg(format!("-d@{}", now() + seconds)).arg("+%FT%T")).unwrap();
         self.text("scontrol", &format!("update jobid={job} EndTime={end}")).unwrap();
@@ -90,7 +93,8 @@ impl Sandbox {
         self.text("scontrol", &format!("update nodename=n{node} state=resume")).unwrap();
     }
 
-    /// As a crash of the node's daemon; the steps of jobs live on.
+    /// As a crash of the node's daemon; the steps of jobs live on. After `slurmd_timeout_seconds` and up to 20 s more the
+    /// node is down and its jobs are requeued.
     pub fn kill_slurmd(&mut self, node: usize) {
         let name = format!("slurmd.n{node}");
         let index = self.daemons.iter().position(|(daemon, _)| *daemon == name).expect("this node's slurmd runs");
