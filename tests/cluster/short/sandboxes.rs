@@ -1,5 +1,6 @@
 //! The sandbox itself: it comes, it goes, and it takes everything with it.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
@@ -10,7 +11,7 @@ use crate::processes;
 use crate::sandbox::Options;
 use crate::sandbox::Sandbox;
 
-/// A test of this binary that only ends when it is killed, and where it tells the folder of its sandbox.
+/// Set for the process that is killed: the file in which it tells the folder of its sandbox.
 const TELL: &str = "SANDBOX_TELLS";
 
 #[test]
@@ -43,13 +44,16 @@ fn two_of_them_live_side_by_side() {
     assert_eq!(second.state(jobs[1]), "", "the second knows nothing of the first one's jobs");
 }
 
-/// The test process is killed: nobody unwinds, nobody drops.
+/// The test process is killed (this test again, in a process of its own): nobody unwinds, nobody drops.
 #[test]
 #[ignore = "needs root and Debian's slurm-wlm; make test-cluster"]
 fn it_goes_with_a_killed_test() {
+    if let Some(tell) = std::env::var_os(TELL) {
+        live_until_killed(Path::new(&tell));
+    }
     let told = tempfile::NamedTempFile::new().unwrap();
     let mut test = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "short::sandboxes::that_is_killed", "--ignored"])
+        .args(["--exact", "short::sandboxes::it_goes_with_a_killed_test", "--ignored"])
         .env(TELL, told.path())
         .stdout(Stdio::null())
         .spawn()
@@ -77,11 +81,8 @@ fn it_goes_with_a_killed_test() {
     println!("gone {:.1} s after the test, {before} processes", begin.elapsed().as_secs_f64());
 }
 
-#[test]
-#[ignore = "needs root and Debian's slurm-wlm; make test-cluster"]
-fn that_is_killed() {
-    // By itself it has nothing to do.
-    let Some(tell) = std::env::var_os(TELL) else { return };
+/// A sandbox with a job, until this process is killed.
+fn live_until_killed(tell: &Path) -> ! {
     let sandbox = Sandbox::start(Options { nodes: 1, ..Options::default() });
     let folder = sandbox.folder().to_owned();
     sandbox.submit("", "srun sleep 600");
@@ -90,6 +91,7 @@ fn that_is_killed() {
     });
     std::fs::write(tell, folder.to_str().unwrap()).unwrap();
     std::thread::sleep(Duration::from_secs(600));
+    panic!("nobody killed this process");
 }
 
 #[test]
