@@ -4,8 +4,10 @@ CARGO ?= cargo
 DEMO  ?= demo
 # What a Debian or Ubuntu machine with Rust lacks: a linker, HDF5, and readelf for one test.
 PACKAGES = gcc libc6-dev make pkg-config libhdf5-dev binutils
+# And for a Slurm of our own, on this machine.
+SLURM = slurm-wlm munge
 
-.PHONY: help setup build demo test test-long check bless man bench bench-relion interop install
+.PHONY: help setup build demo test test-cluster test-long check bless man bench bench-relion interop install
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -21,6 +23,11 @@ demo: build ## simulate particles, refine, postprocess, report, and compare with
 
 test: setup ## the test suite
 	$(CARGO) test --locked
+
+test-cluster: setup ## refinements under a real Slurm, started on this machine; needs root (installs Debian's slurm-wlm)
+	@.ci/setup $(SLURM)
+	$(CARGO) test --locked --test cluster --no-run
+	timeout --kill-after=30 900 $(CARGO) test --locked --test cluster -- --ignored --test-threads=1 short::
 
 test-long: setup ## the test suite with the long tests
 	CARGO=$(CARGO) tests/long.sh

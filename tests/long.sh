@@ -20,4 +20,11 @@ if [ -z "${TEST_SMALL_DISK:-}" ]; then
     fi
 fi
 # shellcheck disable=SC2086
-$cargo test --locked -- --include-ignored $skip
+$cargo test --locked -- --include-ignored --skip short:: --skip full:: $skip
+
+# A Slurm of our own, with a database for one test. One test at a time: the nodes share few cores.
+if [ "$(id -u)" = 0 ] && .ci/setup slurm-wlm munge slurmdbd mariadb-server; then
+    $cargo test --locked --test cluster -- --ignored --test-threads=1
+else
+    echo "left out: short:: full:: of tests/cluster (only root can start a Slurm, of Debian's packages)"
+fi

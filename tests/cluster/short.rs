@@ -1,0 +1,5 @@
+//! What runs with `.ci/run`: minutes.
+
+mod environment;
+mod preemption;
+mod sandboxes;
