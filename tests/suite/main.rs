@@ -25,6 +25,8 @@ mod refine;
 mod resuming;
 mod sampling;
 mod star;
+mod submit;
+mod submit_scripts;
 mod support;
 mod tidy;
 mod verbs;
