@@ -385,6 +385,9 @@ fn stacks_are_staged_by_a_job_of_their_own_and_shared() {
     has(&stage, &["exec relion-rs stage "]);
     assert!(!stage.contains("gpus-per-task") && !stage.contains("gres"), "{stage}");
 
+    // A resume with other resources reads the copies too.
+    has(&site.good("resume out --gpus 2 --dry-run"), &[&format!("export RELION_RS_STAGE={}\n", folder.display())]);
+
     // The verb of that job, twice, and from two processes at once.
     let words = format!("stage out --to {}", folder.display());
     let mut both: Vec<_> = (0..2).map(|_| site.command(&words).spawn().unwrap()).collect();

@@ -402,9 +402,9 @@ mod tests {
     fn a_job_gets_its_share_of_a_node() {
         let flags = Cluster { gpus: Some(2), ..Cluster::default() };
         let Decided { request, notes } = decided(flags, GPU, 4, 1.0).unwrap();
-        assert_eq!((request.nodes, request.ranks, request.cpus_per_rank, request.gpus_per_node), (1, 2, 8, 2));
-        // 2 x 4 GiB and a tenth, 256 MiB, in steps of 128 MiB; 1 h on 16 cores, 2 ranks of 8, doubled.
-        assert_eq!((request.mem_mib, request.seconds), (Some(9344), Some(7200)));
+        assert_eq!((request.nodes, request.ranks, request.cpus_per_rank, request.gpus_per_node), (1, 2, 4, 2));
+        // 2 x 4 GiB and a tenth, 256 MiB, in steps of 128 MiB; 1 h on 16 cores, 2 ranks of 4, doubled.
+        assert_eq!((request.mem_mib, request.seconds), (Some(9344), Some(14400)));
         assert!(notes.is_empty(), "{notes:?}");
         let request = decided(Cluster::default(), GPU, 4, 1.0).unwrap().request;
         assert_eq!((request.nodes, request.ranks, request.cpus_per_rank, request.gpus_per_node), (1, 1, 32, 0));
