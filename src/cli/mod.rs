@@ -10,6 +10,7 @@ mod drill;
 mod engine;
 mod follow;
 mod import;
+mod in_job;
 mod job;
 mod kept;
 mod man;

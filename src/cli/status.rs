@@ -153,6 +153,7 @@ fn summarise(plan: &Plan, records: &[Record], is_at_work: impl Fn(&Started) -> O
             }
             Event::Part { particles_done, .. } => summary.checkpoint_particles = *particles_done,
             Event::Phase { .. } | Event::ArenaTrace { .. } | Event::Stopping { .. } => {}
+            Event::JobStarted(_) | Event::JobEnded(_) => {}
         }
     }
     if let (State::Running, Some(started)) = (summary.state, last_start) {

@@ -19,6 +19,7 @@ use super::completions;
 use super::config;
 use super::drill;
 use super::import;
+use super::in_job;
 use super::man;
 use super::mask;
 use super::new;
@@ -64,6 +65,9 @@ pub enum Verb {
     Import(import::Arguments),
     /// Show how far a run is
     Status(status::Arguments),
+    /// What a batch script asks before and after its ranks
+    #[command(subcommand, hide = true)]
+    Job(in_job::Verb),
     /// Look into the checkpoints of a run
     #[command(subcommand)]
     Checkpoint(checkpoint::Verb),
@@ -141,6 +145,7 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Resume(arguments) => resume::run(&arguments, screen),
         Verb::Import(arguments) => import::run(&arguments, screen),
         Verb::Status(arguments) => status::run(&arguments, screen),
+        Verb::Job(verb) => in_job::run(&verb, screen),
         Verb::Checkpoint(verb) => checkpoint::run(&verb, screen),
         Verb::Mask(arguments) => mask::run(&arguments, screen),
         Verb::Postprocess(arguments) => postprocess::run(&arguments, screen),

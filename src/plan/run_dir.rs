@@ -52,6 +52,16 @@ impl RunDir {
         self.root.join("plan.json")
     }
 
+    /// The batch script.
+    pub fn script(&self) -> PathBuf {
+        self.root.join("job.sbatch")
+    }
+
+    /// One line a submission, the Slurm job id first on the line; the last line counts.
+    pub fn jobid(&self) -> PathBuf {
+        self.root.join("jobid")
+    }
+
     /// In a branch: where it comes from.
     pub fn branch(&self) -> PathBuf {
         self.root.join("branch.json")
@@ -70,6 +80,11 @@ impl RunDir {
     /// Log of one rank.
     pub fn log(&self, rank: usize) -> PathBuf {
         self.root.join(format!("log/rank-{rank:03}.log"))
+    }
+
+    /// Folder of the logs.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("log")
     }
 
     /// The page written by `relion-rs report`.

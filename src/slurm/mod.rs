@@ -1,6 +1,28 @@
 //! Slurm, as its commands show it: text in, records out. Nothing here knows what is refined.
 
+mod act;
 mod call;
+mod job;
+mod nodes;
+mod queue;
+mod span;
+mod submitted;
+mod text;
 
+pub use act::cancel;
+pub use act::requeue;
+pub use act::resubmit;
 pub use call::Failure;
 pub use call::call;
+pub use job::Job;
+pub use job::State;
+pub use nodes::expand;
+pub use queue::Seen;
+pub use queue::Standing;
+pub use queue::glance;
+pub use queue::look;
+pub use queue::show;
+pub use queue::standing;
+pub use span::Span;
+pub use submitted::Submission;
+pub use submitted::submissions;

@@ -1,0 +1,325 @@
+//! `job end`: gathers what is known, lets [`decide`] decide, does it, and says so in the last line of the log.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::cli::resume::not_a_run;
+use crate::cli::screen::Screen;
+use crate::cli::stop::Incoming;
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::plan::RunDir;
+use crate::plan::progress;
+use crate::plan::progress::Event;
+use crate::plan::progress::JobEnded;
+use crate::plan::progress::Outcome;
+use crate::slurm;
+use crate::slurm::Failure;
+use crate::slurm::Job;
+use crate::slurm::Submission;
+
+use super::EndArguments;
+use super::deaths;
+use super::deaths::Death;
+use super::decide::Decision;
+use super::decide::FIRST_SIGNAL_CODE;
+use super::decide::Facts;
+use super::decide::Step;
+use super::decide::decide;
+use super::decide::leave;
+use super::history::History;
+use super::place;
+use super::place::Place;
+use super::record::record;
+
+/// How often Slurm is asked while the job stays alive.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How long it stays alive after a SIGUSR2 that nothing followed; sites that send it instead of SIGTERM have told
+/// Slurm before.
+const USER_SIGNAL_PATIENCE_SECONDS: f64 = 30.0;
+/// Switches requeueing off, in a job that is already there.
+const REQUEUE_VARIABLE: &str = "RELION_RS_REQUEUE";
+
+pub fn run(arguments: &EndArguments, screen: &Screen) -> Result<ExitCode> {
+    // What ends the job ends it with SIGKILL in the end; until then its last words are to be said.
+    let _held = Incoming::new()?;
+    let run_dir = RunDir::new(&arguments.run_dir);
+    Plan::read(&run_dir.plan()).map_err(not_a_run)?;
+    let Some(place) = Place::of_process() else {
+        return by_hand(arguments.code, &run_dir, screen);
+    };
+    Ending::gather(arguments, &run_dir, place, screen)?.run()
+}
+
+/// Without a job around it there is nobody to ask and nothing to come back.
+fn by_hand(code: u8, run_dir: &RunDir, screen: &Screen) -> Result<ExitCode> {
+    let text = match code {
+        0 => "the run is finished".to_owned(),
+        75 => format!("stopped with a checkpoint; `{}` goes on", go_on(run_dir)),
+        _ => format!("the ranks ended with code {code}"),
+    };
+    screen.print(&format!("relion-rs: {text}"))?;
+    Ok(exit_code(code))
+}
+
+fn go_on(run_dir: &RunDir) -> String {
+    format!("sbatch {}", run_dir.script().display())
+}
+
+/// A signal or a stranger's code has no word of ours.
+fn exit_code(code: u8) -> ExitCode {
+    ExitCode::from_code(code).unwrap_or(ExitCode::Internal)
+}
+
+/// All that does not change while the job stays alive.
+struct Ending<'a> {
+    arguments: &'a EndArguments,
+    run_dir: &'a RunDir,
+    place: Place,
+    screen: &'a Screen,
+    history: History,
+    death: Option<Death>,
+    broken_node: Option<String>,
+    submissions: Vec<Submission>,
+    may_requeue: bool,
+    go_on: String,
+    begin: Instant,
+}
+
+impl<'a> Ending<'a> {
+    fn gather(arguments: &'a EndArguments, run_dir: &'a RunDir, place: Place, screen: &'a Screen) -> Result<Self> {
+        let records = progress::read_or_none(&run_dir.progress())?;
+        let history = History::of(&records);
+        let started = history.start.as_ref().filter(|start| start.job == place.id);
+        let log_bytes = started.map_or(0, |start| start.log_bytes);
+        let is_ordinary = [0, ExitCode::Checkpointed as u8].contains(&arguments.code);
+        let death = if is_ordinary { None } else { deaths::first_in(&place.log(run_dir), log_bytes) };
+        // Of an array the script would queue all of it again.
+        let is_alone = place.id == place.raw;
+        let broken_node = if arguments.no_exclude || is_ordinary || !is_alone {
+            None
+        } else {
+            broken_node(arguments.code, death.as_ref(), &history, &place.nodes)
+        };
+        let is_off = env::var(REQUEUE_VARIABLE)
+            .is_ok_and(|value| ["false", "0", "no", "off"].contains(&value.trim().to_ascii_lowercase().as_str()));
+        Ok(Self {
+            arguments,
+            run_dir,
+            screen,
+            history,
+            death,
+            broken_node,
+            submissions: place::submitted(run_dir)?,
+            may_requeue: !arguments.no_requeue && !is_off,
+            go_on: go_on(run_dir),
+            place,
+            begin: Instant::now(),
+        })
+    }
+
+    fn run(self) -> Result<ExitCode> {
+        let next = self.next_job();
+        let mut told = false;
+        loop {
+            let (job, silent) = self.look();
+            let facts = self.facts(job.as_ref(), next.as_deref());
+            let decision = decide(&facts);
+            match &decision.step {
+                Step::Wait => {
+                    if !told {
+                        silent.iter().for_each(|why| self.say(why));
+                        self.say(&decision.why);
+                        // If it is ended while it waits, this is its last word.
+                        self.record(Outcome::Waits, &decision.why);
+                        told = true;
+                    }
+                    thread::sleep(PAUSE.min(self.patience_left()));
+                }
+                Step::End(outcome, code) => return self.end(*outcome, *code, &decision.why),
+                Step::Requeue { without } => {
+                    return match without.as_deref().map(|node| self.resubmit(node, job.as_ref())) {
+                        Some(Ok(id)) => {
+                            let node = without.as_deref().unwrap_or_default();
+                            let why = format!("{}: instead of it, job {id} is queued, without {node}", decision.why);
+                            self.end(Outcome::Continued, ExitCode::Checkpointed as u8, &why)
+                        }
+                        Some(Err(why)) => {
+                            self.say(&why);
+                            self.requeue(&decision, &facts)
+                        }
+                        None => self.requeue(&decision, &facts),
+                    };
+                }
+            }
+        }
+    }
+
+    fn facts<'f>(&'f self, job: Option<&Job>, next: Option<&'f str>) -> Facts<'f> {
+        let seconds_left = place::seconds_left();
+        let is_time_over = seconds_left.is_some_and(|left| left <= 1.0);
+        Facts {
+            code: self.arguments.code,
+            cause: self.history.cause.as_deref(),
+            failure: self.history.failure.as_ref().map(|(code, message)| (*code, message.as_str())),
+            death: self.death.as_ref(),
+            broken_node: self.broken_node.as_deref(),
+            seconds_left,
+            margin_seconds: f64::from(self.arguments.margin),
+            standing: slurm::standing(job, self.place.restarts, is_time_over),
+            restarts: self.history.restarts,
+            max_restarts: self.arguments.max_restarts,
+            may_requeue: self.may_requeue,
+            is_stuck: self.history.is_stuck,
+            next_job: next,
+            waited_seconds: self.begin.elapsed().as_secs_f64(),
+            patience_seconds: self.patience(),
+            go_on: &self.go_on,
+        }
+    }
+
+    fn patience(&self) -> [f64; 2] {
+        [self.arguments.patience, self.arguments.patience.min(USER_SIGNAL_PATIENCE_SECONDS)]
+    }
+
+    /// At least a moment, so that the loop rests.
+    fn patience_left(&self) -> Duration {
+        let index = usize::from(self.history.cause.as_deref() == Some("SIGUSR2"));
+        let left = self.patience()[index] - self.begin.elapsed().as_secs_f64();
+        Duration::try_from_secs_f64(left.max(0.05)).unwrap_or(PAUSE)
+    }
+
+    /// The job as Slurm shows it, and what did not answer.
+    fn look(&self) -> (Option<Job>, Vec<String>) {
+        if self.arguments.code == 0 {
+            return (None, Vec::new());
+        }
+        match slurm::show(&self.place.id) {
+            Ok(job) => (job, Vec::new()),
+            Err(first) => match slurm::glance(&self.place.id) {
+                Ok(job) => (job, vec![first.to_string()]),
+                Err(second) => (None, vec![first.to_string(), second.to_string()]),
+            },
+        }
+    }
+
+    /// A job that is queued to go on after this one.
+    fn next_job(&self) -> Option<String> {
+        let followers = place::followers(&self.submissions, &self.place.id);
+        followers.into_iter().find(|id| slurm::look(id).job.is_some_and(|job| job.state.is_active()))
+    }
+
+    /// Asks Slurm to queue this job again.
+    fn requeue(&self, decision: &Decision, facts: &Facts<'_>) -> Result<ExitCode> {
+        // From here on Slurm may end this process at any time.
+        self.record(Outcome::Requeued, &decision.why);
+        let id = &self.place.id;
+        match slurm::requeue(id) {
+            Ok(()) => {
+                self.say(&decision.why);
+                Ok(ExitCode::Checkpointed)
+            }
+            Err(failure) => {
+                let cause = decision.why.split(": it is queued again").next().unwrap_or_default();
+                let remedy = match &failure {
+                    Failure::Absent { .. } => {
+                        format!(" on this node: `scontrol requeue {id}` on a login node queues it again")
+                    }
+                    _ => String::new(),
+                };
+                let left = leave(facts, &format!("{cause}; it could not be queued again ({failure}{remedy})"));
+                let Step::End(outcome, code) = left.step else { return Ok(ExitCode::Checkpointed) };
+                self.end(outcome, code, &left.why)
+            }
+        }
+    }
+
+    /// Queues the script once more as a job that leaves out a node, and those that were left out before.
+    fn resubmit(&self, node: &str, job: Option<&Job>) -> std::result::Result<String, String> {
+        let failed = |why: String| format!("{node} cannot be left out of the next try: {why}");
+        let earlier = job.and_then(|job| job.excluded_nodes.as_deref()).map(|list| format!("{list},"));
+        let excluded = format!("{}{node}", earlier.unwrap_or_default());
+        let script = self.run_dir.script();
+        if !script.is_file() {
+            return Err(failed(format!("there is no {}", script.display())));
+        }
+        let id = slurm::resubmit(&script.to_string_lossy(), &self.place.id, &excluded)
+            .map_err(|failure| failed(failure.to_string()))?;
+        let line = Submission::new(&id, Some(&self.place.id)).line();
+        if let Err(error) = append(&self.run_dir.jobid(), &line) {
+            // A job that nobody can find again is worse than one on a bad node.
+            let _ = slurm::cancel(&[&id]);
+            return Err(failed(error.to_string()));
+        }
+        Ok(id)
+    }
+
+    fn end(&self, outcome: Outcome, code: u8, why: &str) -> Result<ExitCode> {
+        self.record(outcome, why);
+        if !matches!(outcome, Outcome::Continued | Outcome::Requeued | Outcome::Waits) {
+            self.cancel_followers();
+        }
+        self.say(why);
+        Ok(exit_code(code))
+    }
+
+    /// What was to go on after this job has nothing to do; without `scancel` it finds that out by itself.
+    fn cancel_followers(&self) {
+        let followers = place::followers(&self.submissions, &self.place.id);
+        let active = |id: &&String| slurm::look(id).job.is_some_and(|job| job.state.is_active());
+        let queued: Vec<&str> = followers.iter().filter(active).map(String::as_str).collect();
+        if queued.is_empty() {
+            return;
+        }
+        let text = queued.join(", ");
+        match slurm::cancel(&queued) {
+            Ok(()) => self.say(&format!("the jobs that were to go on after it are cancelled: {text}")),
+            Err(failure) => self.say(&format!("jobs {text} will end at once when they start ({failure})")),
+        }
+    }
+
+    fn record(&self, outcome: Outcome, why: &str) {
+        let (job, code) = (self.place.id.clone(), self.arguments.code);
+        record(self.run_dir, Event::JobEnded(JobEnded { job, code, outcome, why: why.to_owned() }), self.screen);
+    }
+
+    fn say(&self, text: &str) {
+        // A log that cannot be written is told nowhere else; what was decided is done all the same.
+        if let Err(error) = self.screen.print(&format!("relion-rs: {text}")) {
+            self.screen.error(&error);
+        }
+    }
+}
+
+/// The node on which a rank was lost: by the log, by the engine's own words, or because there is only one.
+fn broken_node(code: u8, death: Option<&Death>, history: &History, nodes: &str) -> Option<String> {
+    if let Some(death) = death {
+        return death.broken_node().map(str::to_owned);
+    }
+    if code < FIRST_SIGNAL_CODE {
+        return None;
+    }
+    let nodes = slurm::expand(nodes);
+    let message = history.failure.as_ref().map(|(_, message)| message.as_str()).unwrap_or_default();
+    let words: Vec<&str> = message.split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).collect();
+    let named: Vec<&String> = nodes.iter().filter(|node| words.contains(&node.as_str())).collect();
+    match (&named[..], &nodes[..]) {
+        ([node], _) => Some((*node).clone()),
+        // SIGKILL, and nobody but this node could have sent it.
+        ([], [node]) if code == FIRST_SIGNAL_CODE + 9 => Some(node.clone()),
+        _ => None,
+    }
+}
+
+fn append(path: &Path, line: &str) -> Result<()> {
+    let failed = |cause: std::io::Error| Error::writing(path, &cause);
+    let mut file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
+    file.write_all(line.as_bytes()).map_err(failed)
+}

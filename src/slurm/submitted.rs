@@ -1,0 +1,56 @@
+//! The file `jobid` of a run: what was submitted, one line a submission.
+
+/// One line: `123`, or `124 afterany:123` for a job that goes on when another has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    pub id: String,
+    /// The job that it goes on after.
+    pub after: Option<String>,
+}
+
+impl Submission {
+    pub fn new(id: &str, after: Option<&str>) -> Self {
+        Self { id: id.to_owned(), after: after.map(str::to_owned) }
+    }
+
+    /// The line in the file.
+    pub fn line(&self) -> String {
+        match &self.after {
+            Some(after) => format!("{} afterany:{after}\n", self.id),
+            None => format!("{}\n", self.id),
+        }
+    }
+}
+
+/// All submissions, the last one last. Lines that do not begin with a job's number are none.
+pub fn submissions(text: &str) -> Vec<Submission> {
+    text.lines().filter_map(submission).collect()
+}
+
+fn submission(line: &str) -> Option<Submission> {
+    let mut words = line.split(|c: char| c.is_whitespace() || c == ';');
+    let id = words.next().filter(|word| is_id(word))?;
+    let after = words.filter_map(|word| word.split_once("after")?.1.split_once(':')).map(|(_, id)| id);
+    Some(Submission::new(id, after.filter(|id| is_id(id)).last()))
+}
+
+/// `123`, of an array `123_4`, of a heterogeneous job `123+1`.
+fn is_id(word: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    word.split(['_', '+']).count() <= 2 && word.split(['_', '+']).all(is_number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_and_written() {
+        let text = "12\n13 afterany:12\n\nnonsense\n14;cluster\n15_2 2026-11-26 --dependency=afterany:14\n";
+        let wanted = [("12", None), ("13", Some("12")), ("14", None), ("15_2", Some("14"))];
+        let wanted: Vec<Submission> = wanted.into_iter().map(|(id, after)| Submission::new(id, after)).collect();
+        assert_eq!(submissions(text), wanted);
+        let written: String = wanted.iter().map(Submission::line).collect();
+        assert_eq!(submissions(&written), wanted);
+    }
+}
