@@ -1,6 +1,7 @@
 //! The command line: one file per verb.
 
 mod branch;
+mod cancel;
 mod check;
 mod checkpoint;
 mod compare;
@@ -12,7 +13,9 @@ mod follow;
 mod import;
 mod in_job;
 mod job;
+mod jobs;
 mod kept;
+mod logs;
 mod man;
 mod maps;
 mod mask;

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 
+use super::cancel;
 use super::check;
 use super::checkpoint;
 use super::compare;
@@ -20,6 +21,7 @@ use super::config;
 use super::drill;
 use super::import;
 use super::in_job;
+use super::logs;
 use super::man;
 use super::mask;
 use super::new;
@@ -65,6 +67,10 @@ pub enum Verb {
     Import(import::Arguments),
     /// Show how far a run is
     Status(status::Arguments),
+    /// Cancel the jobs of a run
+    Cancel(cancel::Arguments),
+    /// Print the log of a run's job, or of one of its ranks
+    Logs(logs::Arguments),
     /// What a batch script asks before and after its ranks
     #[command(subcommand, hide = true)]
     Job(in_job::Verb),
@@ -145,6 +151,8 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Resume(arguments) => resume::run(&arguments, screen),
         Verb::Import(arguments) => import::run(&arguments, screen),
         Verb::Status(arguments) => status::run(&arguments, screen),
+        Verb::Cancel(arguments) => cancel::run(&arguments, screen),
+        Verb::Logs(arguments) => logs::run(&arguments, screen),
         Verb::Job(verb) => in_job::run(&verb, screen),
         Verb::Checkpoint(verb) => checkpoint::run(&verb, screen),
         Verb::Mask(arguments) => mask::run(&arguments, screen),

@@ -26,3 +26,5 @@ pub use queue::standing;
 pub use span::Span;
 pub use submitted::Submission;
 pub use submitted::submissions;
+/// A record of a line of `scontrol -o show job`.
+pub use text::scontrol_line as parse_scontrol;

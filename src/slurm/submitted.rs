@@ -22,9 +22,16 @@ impl Submission {
     }
 }
 
-/// All submissions, the last one last. Lines that do not begin with a job's number are none.
+/// All submissions, the last one last. Lines that do not begin with a job's number are none; of a number that stands
+/// there twice (a job writes its own where it does not find it) the first line counts.
 pub fn submissions(text: &str) -> Vec<Submission> {
-    text.lines().filter_map(submission).collect()
+    let mut all: Vec<Submission> = Vec::new();
+    for new in text.lines().filter_map(submission) {
+        if all.iter().all(|earlier| earlier.id != new.id) {
+            all.push(new);
+        }
+    }
+    all
 }
 
 fn submission(line: &str) -> Option<Submission> {
@@ -46,7 +53,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_and_written() {
-        let text = "12\n13 afterany:12\n\nnonsense\n14;cluster\n15_2 2026-11-26 --dependency=afterany:14\n";
+        let text = "12\n13 afterany:12\n\nnonsense\n14;cluster\n12\n15_2 2026-11-26 --dependency=afterany:14\n";
         let wanted = [("12", None), ("13", Some("12")), ("14", None), ("15_2", Some("14"))];
         let wanted: Vec<Submission> = wanted.into_iter().map(|(id, after)| Submission::new(id, after)).collect();
         assert_eq!(submissions(text), wanted);

@@ -14,6 +14,7 @@ use crate::plan::progress::Outcome;
 use crate::plan::progress::Record;
 use crate::slurm;
 use crate::slurm::State;
+use crate::slurm::Submission;
 
 use super::BeginArguments;
 use super::history;
@@ -49,6 +50,10 @@ pub fn run(arguments: &BeginArguments, screen: &Screen) -> Result<ExitCode> {
         say(&why);
         screen.print(NOTHING)?;
         return Ok(ExitCode::Done);
+    }
+    if own.is_none() {
+        // Somebody typed `sbatch`; `status` and `cancel` are to find the job all the same.
+        place::append(&run_dir.jobid(), &Submission::new(&place.id, None).line())?;
     }
     let left = time_left(&place, arguments.time_limit, &say);
     let end = left.map(|left| (progress::unix_seconds() + left).floor());

@@ -1,9 +1,6 @@
 //! `job end`: gathers what is known, lets [`decide`] decide, does it, and says so in the last line of the log.
 
 use std::env;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -11,7 +8,6 @@ use std::time::Instant;
 use crate::cli::resume::not_a_run;
 use crate::cli::screen::Screen;
 use crate::cli::stop::Incoming;
-use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 use crate::plan::Plan;
@@ -253,7 +249,7 @@ impl<'a> Ending<'a> {
         let id = slurm::resubmit(&script.to_string_lossy(), &self.place.id, &excluded)
             .map_err(|failure| failed(failure.to_string()))?;
         let line = Submission::new(&id, Some(&self.place.id)).line();
-        if let Err(error) = append(&self.run_dir.jobid(), &line) {
+        if let Err(error) = place::append(&self.run_dir.jobid(), &line) {
             // A job that nobody can find again is worse than one on a bad node.
             let _ = slurm::cancel(&[&id]);
             return Err(failed(error.to_string()));
@@ -316,10 +312,4 @@ fn broken_node(code: u8, death: Option<&Death>, history: &History, nodes: &str) 
         ([], [node]) if code == FIRST_SIGNAL_CODE + 9 => Some(node.clone()),
         _ => None,
     }
-}
-
-fn append(path: &Path, line: &str) -> Result<()> {
-    let failed = |cause: std::io::Error| Error::writing(path, &cause);
-    let mut file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
-    file.write_all(line.as_bytes()).map_err(failed)
 }

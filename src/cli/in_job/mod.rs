@@ -15,7 +15,6 @@ use crate::error::Result;
 
 use super::screen::Screen;
 
-pub use history::is_finished;
 pub use place::submitted;
 
 #[derive(clap::Subcommand, Debug)]

@@ -2,7 +2,10 @@
 
 use std::env;
 use std::fs;
+use std::fs::OpenOptions;
 use std::io::ErrorKind;
+use std::io::Write;
+use std::path::Path;
 use std::path::PathBuf;
 
 use crate::error::Error;
@@ -69,6 +72,16 @@ pub fn submitted(run_dir: &RunDir) -> Result<Vec<Submission>> {
         Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         Err(cause) => Err(Error::reading(&run_dir.jobid(), &cause)),
     }
+}
+
+/// Adds a line to a file.
+///
+/// # Errors
+/// It cannot be written.
+pub fn append(path: &Path, line: &str) -> Result<()> {
+    let failed = |cause: std::io::Error| Error::writing(path, &cause);
+    let mut file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
+    file.write_all(line.as_bytes()).map_err(failed)
 }
 
 /// The jobs that go on after this one, and after those.
