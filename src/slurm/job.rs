@@ -113,6 +113,8 @@ pub struct Job {
     pub restarts: Option<u32>,
     /// Slurm has begun to preempt it.
     pub is_preempted: Option<bool>,
+    /// It is this preemption, and nobody's cancel, that ends it now.
+    pub is_ended_by_preemption: bool,
     /// Whether Slurm may queue it again.
     pub may_requeue: Option<bool>,
     pub excluded_nodes: Option<String>,
@@ -137,6 +139,7 @@ impl Job {
             end: None,
             restarts: None,
             is_preempted: None,
+            is_ended_by_preemption: false,
             may_requeue: None,
             excluded_nodes: None,
             exit_code: None,

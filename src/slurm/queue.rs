@@ -133,8 +133,8 @@ pub enum Standing {
 /// Judges a job that has been started `restarts` times before; `is_time_over` by its own clock.
 ///
 /// While its processes are being ended Slurm shows COMPLETING and not why. A job that it has queued again by then
-/// (preemption, a node that failed, `scontrol requeue`) has one restart more; one that is over its limit is known by the
-/// time; what remains has been cancelled.
+/// (preemption, a node that failed, `scontrol requeue`) has one restart more; one that a preemption ends without queueing
+/// it again is known by the time of the preemption, one that is over its limit by that; what remains has been cancelled.
 pub fn standing(job: Option<&Job>, restarts: u32, is_time_over: bool) -> Standing {
     let Some(job) = job else { return Standing::Unknown };
     if job.restarts.is_some_and(|count| count > restarts) {
@@ -146,6 +146,7 @@ pub fn standing(job: Option<&Job>, restarts: u32, is_time_over: bool) -> Standin
         State::Pending | State::Configuring | State::Requeued => Standing::ComesBack,
         State::Timeout => Standing::TimedOut,
         State::Preempted => Standing::Preempted,
+        State::Completing if job.is_ended_by_preemption => Standing::Preempted,
         State::Completing if is_time_over => Standing::TimedOut,
         State::Completing | State::Cancelled => Standing::Cancelled,
         _ => Standing::Unknown,
@@ -179,6 +180,10 @@ mod tests {
             assert_eq!(standing(Some(&job(state, shown, preempted)), 1, over), wanted, "{state} {shown:?}");
         }
         assert_eq!(standing(None, 0, true), Standing::Unknown);
+        let mut ended = job("COMPLETING", Some(1), true);
+        assert_eq!(standing(Some(&ended), 1, false), Standing::Cancelled, "cancelled in the grace time");
+        ended.is_ended_by_preemption = true;
+        assert_eq!(standing(Some(&ended), 1, false), Standing::Preempted);
     }
 
     #[test]

@@ -58,11 +58,28 @@ pub fn scontrol_line(line: &str) -> Option<Job> {
     job.restarts = value("Restarts").and_then(|count| count.parse().ok());
     // The time is forgotten when the job is queued again; one of before its start would not be about this start.
     job.is_preempted = value("PreemptTime").map(|time| known(time).is_some_and(|time| Some(time) >= job.start));
+    // Slurm notes the time anew when the grace time is over and it ends the job.
+    job.is_ended_by_preemption = match (value("PreemptTime"), &job.end) {
+        (Some(preempted), Some(end)) => job.is_preempted == Some(true) && is_about(preempted, end),
+        _ => false,
+    };
     job.may_requeue = value("Requeue").map(|word| word != "0");
     job.excluded_nodes = some("ExcNodeList");
     job.exit_code = some("ExitCode");
     job.log = some("StdOut");
     Some(job)
+}
+
+/// Whether two moments of one day are at most two seconds apart.
+fn is_about(one: &str, other: &str) -> bool {
+    let clock = |text: &str| {
+        let (day, clock) = text.split_once('T')?;
+        Some((day.to_owned(), Span::parse(clock)?.seconds()?))
+    };
+    match (clock(one), clock(other)) {
+        (Some((day, at)), Some((other_day, other_at))) => day == other_day && at.abs_diff(other_at) <= 2,
+        _ => false,
+    }
 }
 
 /// `Key=value Key=value with spaces Key=value`: a word with a key begins a value, any other goes on with it.
@@ -131,6 +148,19 @@ mod tests {
         assert_eq!(scontrol_line(&before).unwrap().is_preempted, Some(false));
         let old = GRACE.replace("PreemptTime=2026-11-26T03:15:29", "PreemptTime=2026-11-26T02:00:00");
         assert_eq!(scontrol_line(&old).unwrap().is_preempted, Some(false), "of an earlier start");
+    }
+
+    #[test]
+    fn an_end_by_preemption_is_told_from_a_cancel_within_its_grace_time() {
+        let ends = |end: &str, preempted: &str| {
+            let text = GRACE.replace("JobState=RUNNING", "JobState=COMPLETING");
+            let text = text.replace("EndTime=2026-11-26T03:15:39", &format!("EndTime=2026-11-26T{end}"));
+            let text = text.replace("PreemptTime=2026-11-26T03:15:29", &format!("PreemptTime={preempted}"));
+            scontrol_line(&text).unwrap().is_ended_by_preemption
+        };
+        assert!(ends("03:15:40", "2026-11-26T03:15:40") && ends("03:15:41", "2026-11-26T03:15:40"));
+        assert!(!ends("03:15:35", "2026-11-26T03:15:29") && !ends("03:15:40", "None"));
+        assert!(!ends("03:15:40", "2026-11-25T03:15:40"));
     }
 
     #[test]

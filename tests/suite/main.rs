@@ -11,6 +11,7 @@ mod expectation;
 mod faults;
 mod imaging;
 mod import;
+mod job;
 mod launcher;
 mod maximisation;
 mod memory;

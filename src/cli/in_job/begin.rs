@@ -56,7 +56,7 @@ pub fn run(arguments: &BeginArguments, screen: &Screen) -> Result<ExitCode> {
         place::append(&run_dir.jobid(), &Submission::new(&place.id, None).line())?;
     }
     let left = time_left(&place, arguments.time_limit, &say);
-    let end = left.map(|left| (progress::unix_seconds() + left).floor());
+    let end = left.map(|left| (progress::unix_seconds() + left).round());
     let log_bytes = std::fs::metadata(place.log(&run_dir)).map_or(0, |metadata| metadata.len());
     let until = left.map_or_else(|| "no known end".to_owned(), |left| format!("{} left", duration(left)));
     let restart = if place.restarts > 0 { format!(", restart {}", place.restarts) } else { String::new() };
