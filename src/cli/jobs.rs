@@ -44,11 +44,12 @@ impl Jobs {
     }
 }
 
-/// The job that matters most: one that runs, else the first that waits, else the last one.
+/// The job that matters most: one that runs, else the first that waits, else the last one that ever ran.
 pub fn foremost(seen: &[(String, Seen)]) -> Option<&Job> {
     let jobs = || seen.iter().filter_map(|(_, seen)| seen.job.as_ref());
     let running = jobs().find(|job| job.state.is_running());
-    running.or_else(|| jobs().find(|job| job.state.is_active())).or_else(|| jobs().last())
+    let active = running.or_else(|| jobs().find(|job| job.state.is_active()));
+    active.or_else(|| jobs().rfind(|job| job.nodes.is_some())).or_else(|| jobs().next_back())
 }
 
 /// The commands that gave no answer, each once.

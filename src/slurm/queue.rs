@@ -79,7 +79,7 @@ fn ended(id: &str, silent: &mut Vec<String>) -> Option<Job> {
                 let lines =
                     answer.lines().map(|line| format!("{line}{}", if completed.is_some() { "|||" } else { "" }));
                 // The last line is about the last start.
-                let found = lines.filter_map(|line| text::sacct_line(&line)).filter(|job| job.id == id).last();
+                let found = lines.filter_map(|line| text::sacct_line(&line)).rfind(|job| job.id == id);
                 if found.is_some() {
                     return found;
                 }

@@ -1,6 +1,7 @@
 //! The file `jobid` of a run: what was submitted, one line a submission.
 
-/// One line: `123`, or `124 afterany:123` for a job that goes on when another has ended.
+/// A job of the file: `123`, `124 afterany:123` for a job that goes on when another has ended, or `123 124 125` for a
+/// chain in which each goes on after the one before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
     pub id: String,
@@ -23,10 +24,10 @@ impl Submission {
 }
 
 /// All submissions, the last one last. Lines that do not begin with a job's number are none; of a number that stands
-/// there twice (a job writes its own where it does not find it) the first line counts.
+/// there twice (a job writes its own where it does not find it) the first counts.
 pub fn submissions(text: &str) -> Vec<Submission> {
     let mut all: Vec<Submission> = Vec::new();
-    for new in text.lines().filter_map(submission) {
+    for new in text.lines().flat_map(line) {
         if all.iter().all(|earlier| earlier.id != new.id) {
             all.push(new);
         }
@@ -34,11 +35,18 @@ pub fn submissions(text: &str) -> Vec<Submission> {
     all
 }
 
-fn submission(line: &str) -> Option<Submission> {
-    let mut words = line.split(|c: char| c.is_whitespace() || c == ';');
-    let id = words.next().filter(|word| is_id(word))?;
-    let after = words.filter_map(|word| word.split_once("after")?.1.split_once(':')).map(|(_, id)| id);
-    Some(Submission::new(id, after.filter(|id| is_id(id)).last()))
+fn line(line: &str) -> Vec<Submission> {
+    let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || c == ';').collect();
+    let ids = words.iter().take_while(|word| is_id(word)).count();
+    let (ids, rest) = words.split_at(ids);
+    let mut after = rest.iter().filter_map(|word| word.split_once("after")?.1.split_once(':')).map(|(_, id)| id);
+    let mut earlier = after.rfind(|id| is_id(id));
+    let mut jobs = Vec::new();
+    for id in ids {
+        jobs.push(Submission::new(id, earlier));
+        earlier = Some(id);
+    }
+    jobs
 }
 
 /// `123`, of an array `123_4`, of a heterogeneous job `123+1`.
@@ -53,9 +61,11 @@ mod tests {
 
     #[test]
     fn lines_are_read_and_written() {
-        let text = "12\n13 afterany:12\n\nnonsense\n14;cluster\n12\n15_2 2026-11-26 --dependency=afterany:14\n";
+        let text =
+            "12\n13 afterany:12\n\nnonsense\n14;cluster\n12\n15_2 2026-11-26 --dependency=afterany:14\n16 17 18\n";
         let wanted = [("12", None), ("13", Some("12")), ("14", None), ("15_2", Some("14"))];
-        let wanted: Vec<Submission> = wanted.into_iter().map(|(id, after)| Submission::new(id, after)).collect();
+        let wanted = wanted.into_iter().chain([("16", None), ("17", Some("16")), ("18", Some("17"))]);
+        let wanted: Vec<Submission> = wanted.map(|(id, after)| Submission::new(id, after)).collect();
         assert_eq!(submissions(text), wanted);
         let written: String = wanted.iter().map(Submission::line).collect();
         assert_eq!(submissions(&written), wanted);

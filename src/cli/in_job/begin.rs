@@ -1,5 +1,7 @@
 //! `job begin`: whether there is work, until when, and a word about it.
 
+use std::fs;
+
 use crate::cli::resume::not_a_run;
 use crate::cli::screen::Screen;
 use crate::cli::screen::duration;
@@ -13,6 +15,7 @@ use crate::plan::progress::JobStarted;
 use crate::plan::progress::Outcome;
 use crate::plan::progress::Record;
 use crate::slurm;
+use crate::slurm::Span;
 use crate::slurm::State;
 use crate::slurm::Submission;
 
@@ -55,9 +58,9 @@ pub fn run(arguments: &BeginArguments, screen: &Screen) -> Result<ExitCode> {
         // Somebody typed `sbatch`; `status` and `cancel` are to find the job all the same.
         place::append(&run_dir.jobid(), &Submission::new(&place.id, None).line())?;
     }
-    let left = time_left(&place, arguments.time_limit, &say);
+    let left = time_left(&place, arguments.time_limit, &run_dir, &say);
     let end = left.map(|left| (progress::unix_seconds() + left).round());
-    let log_bytes = std::fs::metadata(place.log(&run_dir)).map_or(0, |metadata| metadata.len());
+    let log_bytes = fs::metadata(place.log(&run_dir)).map_or(0, |metadata| metadata.len());
     let until = left.map_or_else(|| "no known end".to_owned(), |left| format!("{} left", duration(left)));
     let restart = if place.restarts > 0 { format!(", restart {}", place.restarts) } else { String::new() };
     let after = continues.as_ref().map_or_else(String::new, |id| format!(", after {id}"));
@@ -80,7 +83,7 @@ pub fn run(arguments: &BeginArguments, screen: &Screen) -> Result<ExitCode> {
 }
 
 /// How many seconds are left: by Slurm's own variable, by `squeue`, or by the limit that the script carries.
-fn time_left(place: &Place, limit_minutes: Option<u32>, say: &dyn Fn(&str)) -> Option<f64> {
+fn time_left(place: &Place, limit_minutes: Option<u32>, run_dir: &RunDir, say: &dyn Fn(&str)) -> Option<f64> {
     if let Some(left) = place::seconds_left() {
         return Some(left);
     }
@@ -88,14 +91,21 @@ fn time_left(place: &Place, limit_minutes: Option<u32>, say: &dyn Fn(&str)) -> O
     if let Some(left) = seen.job.as_ref().and_then(|job| job.time_left) {
         return left.seconds().map(|seconds| seconds as f64);
     }
-    match limit_minutes {
-        Some(minutes) => Some(f64::from(minutes) * 60.0),
-        None => {
-            let why = if seen.silent.is_empty() { "Slurm does not tell".to_owned() } else { seen.silent.join("; ") };
-            say(&format!("the end of the job is not known ({why}); only its signals will stop it in time"));
-            None
-        }
+    let given = limit_minutes.map(|minutes| f64::from(minutes) * 60.0);
+    let limit = given.or_else(|| limit_of_script(&fs::read_to_string(run_dir.script()).unwrap_or_default()));
+    if limit.is_none() {
+        let why = if seen.silent.is_empty() { "Slurm does not tell".to_owned() } else { seen.silent.join("; ") };
+        say(&format!("the end of the job is not known ({why}); only its signals will stop it in time"));
     }
+    limit
+}
+
+/// The limit that stands in the head of a script.
+fn limit_of_script(text: &str) -> Option<f64> {
+    let head = text.lines().take_while(|line| line.starts_with('#') || line.trim().is_empty());
+    let limit = head.filter_map(|line| line.strip_prefix("#SBATCH --time=")).last()?.trim();
+    let minutes = limit.parse::<u32>().ok().map(|minutes| f64::from(minutes) * 60.0);
+    minutes.or_else(|| Some(Span::parse(limit)?.seconds()? as f64))
 }
 
 /// Why a job that was queued to go on after another must not; `None` when it may.
@@ -136,6 +146,16 @@ fn stays_by_slurm(past: &Predecessor, earlier: &str, state: Option<&State>) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_script_carries_its_limit() {
+        let script = |limit: &str| format!("#!/bin/bash\n#SBATCH --job-name=a\n#SBATCH --time={limit}\n\necho\n");
+        for (limit, seconds) in [("90", 5400.0), ("1-00:00:00", 86400.0), ("02:30:00", 9000.0)] {
+            assert_eq!(limit_of_script(&script(limit)), Some(seconds), "{limit}");
+        }
+        assert_eq!(limit_of_script(&script("UNLIMITED")), None);
+        assert_eq!(limit_of_script("#!/bin/bash\necho\n#SBATCH --time=90\n"), None, "Slurm stops at the first command");
+    }
 
     #[test]
     fn nothing_comes_back_after_a_cancel_or_an_error() {

@@ -109,6 +109,8 @@ fn own_error(facts: &Facts<'_>) -> Option<(u8, String)> {
             let message = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
             Some((code, format!("the run failed with code {code}: {message}")))
         }
+        // A starter of ranks that finds its job being ended says so with a code of its own.
+        None if ExitCode::from_code(facts.code).is_none() && is_being_ended(facts.standing) => None,
         None if facts.code < FIRST_SIGNAL_CODE => {
             let code = facts.code;
             let name = ExitCode::from_code(code).map_or_else(String::new, |name| format!(" ({name:?})"));
@@ -116,6 +118,10 @@ fn own_error(facts: &Facts<'_>) -> Option<(u8, String)> {
         }
         None => None,
     }
+}
+
+fn is_being_ended(standing: Standing) -> bool {
+    !matches!(standing, Standing::Running | Standing::Unknown)
 }
 
 /// The engine was asked to stop, and has saved its work.
@@ -163,7 +169,8 @@ fn lost(facts: &Facts<'_>) -> Decision {
     let why = match facts.death {
         Some(Death::Node { node }) => format!("node {node} failed"),
         Some(Death::Signal { node, word }) => format!("a rank on {node} was ended from outside ({word})"),
-        _ => format!("a rank was ended by signal {}", facts.code.saturating_sub(FIRST_SIGNAL_CODE)),
+        _ if facts.code < FIRST_SIGNAL_CODE => format!("the ranks ended with code {}", facts.code),
+        _ => format!("a rank was ended by signal {}", facts.code - FIRST_SIGNAL_CODE),
     };
     come_back(facts, &why, facts.broken_node)
 }
@@ -286,7 +293,8 @@ mod tests {
             ("Ctrl-C", Facts { cause: Some("SIGINT"), ..facts() }, "SSSSBS"),
             ("an error", Facts { code: 74, failure: disk, ..facts() }, "FFFFFF"),
             ("an error without an event", Facts { code: 66, ..facts() }, "FFFFFF"),
-            ("a strange code", Facts { code: 1, ..facts() }, "FFFFFF"),
+            ("a strange code", Facts { code: 1, ..facts() }, "FRRSBF"),
+            ("a strange code of an error", Facts { code: 1, failure: disk, ..facts() }, "FFFFFF"),
             ("an error, the rest killed", Facts { code: 137, failure: disk, ..facts() }, "FFFFFF"),
             ("the same by the log", Facts { code: 137, failure: disk, death: Some(&Death::Code), ..facts() }, "FFFFFF"),
             ("memory", Facts { code: 137, death: Some(&Death::Memory), ..facts() }, "FFFFFF"),

@@ -40,8 +40,11 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// How long it stays alive after a SIGUSR2 that nothing followed; sites that send it instead of SIGTERM have told
 /// Slurm before.
 const USER_SIGNAL_PATIENCE_SECONDS: f64 = 30.0;
-/// Switches requeueing off, in a job that is already there.
-const REQUEUE_VARIABLE: &str = "RELION_RS_REQUEUE";
+/// Slurm writes into the log that it ends the job; the reason is to stand below that.
+const LAST_WORD: Duration = Duration::from_millis(500);
+/// Switches of the script; a person may set the first in the environment of `sbatch` too.
+const REQUEUE: &str = "RELION_RS_REQUEUE";
+const EXCLUDE: &str = "RELION_RS_EXCLUDE_BROKEN_NODES";
 
 pub fn run(arguments: &EndArguments, screen: &Screen) -> Result<ExitCode> {
     // What ends the job ends it with SIGKILL in the end; until then its last words are to be said.
@@ -66,7 +69,12 @@ fn by_hand(code: u8, run_dir: &RunDir, screen: &Screen) -> Result<ExitCode> {
 }
 
 fn go_on(run_dir: &RunDir) -> String {
-    format!("sbatch {}", run_dir.script().display())
+    format!("relion-rs resume {}", run_dir.root().display())
+}
+
+fn is_off(variable: &str) -> bool {
+    let no = ["false", "0", "no", "off"];
+    env::var(variable).is_ok_and(|value| no.contains(&value.trim().to_ascii_lowercase().as_str()))
 }
 
 /// A signal or a stranger's code has no word of ours.
@@ -99,13 +107,11 @@ impl<'a> Ending<'a> {
         let death = if is_ordinary { None } else { deaths::first_in(&place.log(run_dir), log_bytes) };
         // Of an array the script would queue all of it again.
         let is_alone = place.id == place.raw;
-        let broken_node = if arguments.no_exclude || is_ordinary || !is_alone {
+        let broken_node = if arguments.no_exclude || is_off(EXCLUDE) || is_ordinary || !is_alone {
             None
         } else {
             broken_node(arguments.code, death.as_ref(), &history, &place.nodes)
         };
-        let is_off = env::var(REQUEUE_VARIABLE)
-            .is_ok_and(|value| ["false", "0", "no", "off"].contains(&value.trim().to_ascii_lowercase().as_str()));
         Ok(Self {
             arguments,
             run_dir,
@@ -114,7 +120,7 @@ impl<'a> Ending<'a> {
             death,
             broken_node,
             submissions: place::submitted(run_dir)?,
-            may_requeue: !arguments.no_requeue && !is_off,
+            may_requeue: !arguments.no_requeue && !is_off(REQUEUE),
             go_on: go_on(run_dir),
             place,
             begin: Instant::now(),
@@ -141,10 +147,14 @@ impl<'a> Ending<'a> {
                 }
                 Step::End(outcome, code) => return self.end(*outcome, *code, &decision.why),
                 Step::Requeue { without } => {
-                    return match without.as_deref().map(|node| self.resubmit(node, job.as_ref())) {
+                    // Beside a job that waits for the end of this one it would be one too many.
+                    let node = without.as_deref().filter(|_| next.is_none());
+                    return match node.map(|node| self.resubmit(node, job.as_ref())) {
                         Some(Ok(id)) => {
-                            let node = without.as_deref().unwrap_or_default();
-                            let why = format!("{}: instead of it, job {id} is queued, without {node}", decision.why);
+                            let cause = decision.why.split(": it is queued again").next().unwrap_or_default();
+                            let node = node.unwrap_or_default();
+                            let why =
+                                format!("{cause}: job {id} is queued, without {node}, and goes on from the checkpoint");
                             self.end(Outcome::Continued, ExitCode::Checkpointed as u8, &why)
                         }
                         Some(Err(why)) => {
@@ -219,6 +229,7 @@ impl<'a> Ending<'a> {
         let id = &self.place.id;
         match slurm::requeue(id) {
             Ok(()) => {
+                thread::sleep(LAST_WORD);
                 self.say(&decision.why);
                 Ok(ExitCode::Checkpointed)
             }

@@ -47,10 +47,10 @@ pub struct EndArguments {
     #[arg(long)]
     pub no_requeue: bool,
     /// Most restarts of the run
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, env = "RELION_RS_MAX_RESTARTS")]
     pub max_restarts: u32,
     /// Time before the limit at which Slurm sends SIGUSR2
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, env = "RELION_RS_SIGNAL_MARGIN_SECONDS")]
     pub margin: u32,
     /// Do not leave out a node on which a rank was lost
     #[arg(long)]

@@ -77,7 +77,8 @@ impl Cluster {
 fn line(job: &Job) -> String {
     let mut parts = vec![format!("job {}: {}", job.id, job.state)];
     if let Some(reason) = &job.reason {
-        parts.push(format!("({})", told(reason)));
+        let words = if job.state.is_active() { told(reason) } else { reason.clone() };
+        parts.push(format!("({words})"));
     }
     if let Some(nodes) = &job.nodes {
         parts.push(format!("on {nodes}"));

@@ -6,6 +6,7 @@ use crate::cli::follow::iteration_line;
 use crate::cli::screen::counted;
 use crate::cli::screen::duration;
 use crate::plan::format_bytes;
+use crate::plan::progress::Outcome;
 
 use super::gather::State;
 use super::gather::Summary;
@@ -49,7 +50,8 @@ pub fn text(summary: &Summary) -> String {
         lines.extend(cluster.lines());
     }
     if let Some(ended) = &summary.last_job {
-        lines.push(format!("job {} ended: {}", ended.job, ended.why));
+        let verb = if ended.outcome == Outcome::Waits { "stays" } else { "ended" };
+        lines.push(format!("job {} {verb}: {}", ended.job, ended.why));
     }
     lines.push(state_line(summary));
     lines.join("\n")
