@@ -170,10 +170,18 @@ fn a_lost_rank_comes_back_without_its_node_where_that_is_possible() {
     assert!(stage.calls().contains(call) && !is_requeued(&stage), "{}", stage.calls());
     assert_eq!(fs::read_to_string(stage.run_dir().jobid()).unwrap(), "7\n8 afterany:7\n");
 
-    stage.fake("sbatch", "echo 'sbatch: error: Requested node configuration is not available' >&2; exit 1");
+    stage
+        .jobid("7\n")
+        .fake("sbatch", "echo 'sbatch: error: Requested node configuration is not available' >&2; exit 1");
     let told = stage.in_job("job end out --code 137", &[]);
     assert!(told.out.contains("not available") && is_requeued(&stage), "{told:?}");
+    // A continuation waits already: another job would work beside it.
     fs::remove_file(stage.path("calls")).unwrap();
+    stage.jobid("7 8\n");
+    let told = stage.in_job("job end out --code 137", &[]);
+    assert!(!stage.calls().contains("sbatch") && is_requeued(&stage), "{told:?}");
+    fs::remove_file(stage.path("calls")).unwrap();
+    stage.jobid("7\n");
     let off = ("RELION_RS_EXCLUDE_BROKEN_NODES", "false");
     stage.in_job("job end out --code 137", &[off]);
     let told = stage.in_job("job end out --code 137 --no-exclude", &[]);

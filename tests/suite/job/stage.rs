@@ -112,11 +112,11 @@ impl Stage {
 
     /// What the last job said at its end.
     pub fn last_end(&self) -> JobEnded {
-        let ends = self.events().into_iter().filter_map(|event| match event {
+        let end = |event| match event {
             Event::JobEnded(ended) => Some(ended),
             _ => None,
-        });
-        ends.last().unwrap()
+        };
+        self.events().into_iter().rev().find_map(end).unwrap()
     }
 
     /// The file with the numbers of the jobs.
