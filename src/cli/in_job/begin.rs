@@ -84,7 +84,8 @@ pub fn run(arguments: &BeginArguments, screen: &Screen) -> Result<ExitCode> {
 
 /// How many seconds are left: by Slurm's own variable, by `squeue`, or by the limit that the script carries.
 fn time_left(place: &Place, limit_minutes: Option<u32>, run_dir: &RunDir, say: &dyn Fn(&str)) -> Option<f64> {
-    if let Some(left) = place::seconds_left() {
+    // One that is over is that of another job, from whose shell this one was submitted.
+    if let Some(left) = place::seconds_left().filter(|left| *left > 0.0) {
         return Some(left);
     }
     let seen = slurm::look(&place.id);

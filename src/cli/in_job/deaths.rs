@@ -20,6 +20,11 @@ pub enum Death {
     Node {
         node: String,
     },
+    /// It gave no sign of life, or nothing was done, as the other ranks saw it.
+    Silent {
+        node: String,
+        what: String,
+    },
     /// Slurm ended it because it wanted more memory than the job has.
     Memory,
     /// By itself, with an error.
@@ -30,11 +35,21 @@ impl Death {
     /// The node that had better be left out next time. A program that crashes or is told to end does so on every node.
     pub fn broken_node(&self) -> Option<&str> {
         match self {
-            Self::Node { node } => Some(node),
+            Self::Node { node } | Self::Silent { node, .. } => Some(node),
             Self::Signal { node, word } if word.starts_with("Killed") || word.starts_with("Bus error") => Some(node),
             _ => None,
         }
     }
+}
+
+/// What the engine's last error says of another rank: `rank 2 on n3: gives no sign of life for 21 s`.
+pub fn in_words(message: &str) -> Option<Death> {
+    let rest = message.strip_prefix("rank ")?;
+    let (rank, rest) = rest.split_once(" on ")?;
+    let (node, how) = rest.split_once(": ")?;
+    let is_silent = ["gives no sign of life", "is stuck"].iter().any(|words| how.starts_with(words));
+    let how = how.lines().next().unwrap_or_default();
+    is_silent.then(|| Death::Silent { node: node.to_owned(), what: format!("rank {rank} on {node} {how}") })
 }
 
 /// What a log says from some byte on; nothing when it cannot be read.
@@ -110,6 +125,18 @@ mod tests {
         let mpirun = "mpirun noticed that process rank 1 with PID 0 on node n2 exited on signal 9 (Killed).\n";
         assert_eq!(first(mpirun).unwrap().broken_node(), Some("n2"));
         assert_eq!(first("iteration 1: 12 A\nsrun: got SIGCONT\n"), None);
+    }
+
+    #[test]
+    fn a_silent_rank_is_known_from_the_words_of_the_others() {
+        let death = in_words("rank 2 on n3: gives no sign of life for 21 s\n  fix: Look at that node").unwrap();
+        assert_eq!(death.broken_node(), Some("n3"));
+        let what = "rank 2 on n3 gives no sign of life for 21 s".to_owned();
+        assert_eq!(death, Death::Silent { node: "n3".to_owned(), what });
+        assert!(in_words("rank 1 on n2: is stuck: nothing was done for 61 s, 50 s are enough").is_some());
+        for other in ["rank 1 on n2: a.mrcs, image 3: all pixels are the same", "disk full", "rank 1: is stuck"] {
+            assert_eq!(in_words(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn own_error(facts: &Facts<'_>) -> Option<(u8, String)> {
             return Some((ExitCode::Memory as u8, why.to_owned()));
         }
         // Whatever the others said when one was gone is no cause.
-        Some(Death::Signal { .. } | Death::Node { .. }) => return None,
+        Some(Death::Signal { .. } | Death::Node { .. } | Death::Silent { .. }) => return None,
         Some(Death::Code) | None => {}
     }
     let failure = facts.failure.filter(|(code, _)| *code != CHECKPOINTED);
@@ -168,6 +168,7 @@ fn lost(facts: &Facts<'_>) -> Decision {
     }
     let why = match facts.death {
         Some(Death::Node { node }) => format!("node {node} failed"),
+        Some(Death::Silent { what, .. }) => what.clone(),
         Some(Death::Signal { node, word }) => format!("a rank on {node} was ended from outside ({word})"),
         _ if facts.code < FIRST_SIGNAL_CODE => format!("the ranks ended with code {}", facts.code),
         _ => format!("a rank was ended by signal {}", facts.code - FIRST_SIGNAL_CODE),
@@ -274,6 +275,7 @@ mod tests {
     fn every_end_meets_every_standing() {
         let killed = Death::Signal { node: "n2".to_owned(), word: "Killed".to_owned() };
         let node = Death::Node { node: "n2".to_owned() };
+        let silent = Death::Silent { node: "n2".to_owned(), what: "rank 1 on n2 is stuck".to_owned() };
         let plain = facts();
         let near = Some(179.0);
         let disk = Some((74, "disk full"));
@@ -302,6 +304,11 @@ mod tests {
             ("terminated", Facts { code: 143, ..facts() }, "RRRSBR"),
             ("a killed rank by the log", Facts { code: 137, death: Some(&killed), ..facts() }, "RRRSBR"),
             ("and the others complain", Facts { code: 70, failure: disk, death: Some(&killed), ..facts() }, "RRRSBR"),
+            (
+                "a silent rank",
+                Facts { code: 70, failure: Some((70, "rank 1")), death: Some(&silent), ..facts() },
+                "RRRSBR",
+            ),
             ("a lost node", Facts { code: 143, death: Some(&node), ..facts() }, "RRRSBR"),
         ] {
             assert_eq!(letters(&facts), wanted, "{name}");

@@ -1,6 +1,7 @@
 //! `job end`: gathers what is known, lets [`decide`] decide, does it, and says so in the last line of the log.
 
 use std::env;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -104,7 +105,7 @@ impl<'a> Ending<'a> {
         let started = history.start.as_ref().filter(|start| start.job == place.id);
         let log_bytes = started.map_or(0, |start| start.log_bytes);
         let is_ordinary = [0, ExitCode::Checkpointed as u8].contains(&arguments.code);
-        let death = if is_ordinary { None } else { deaths::first_in(&place.log(run_dir), log_bytes) };
+        let death = if is_ordinary { None } else { death(&place.log(run_dir), log_bytes, &history) };
         // Of an array the script would queue all of it again.
         let is_alone = place.id == place.raw;
         let broken_node = if arguments.no_exclude || is_off(EXCLUDE) || is_ordinary || !is_alone {
@@ -302,6 +303,15 @@ impl<'a> Ending<'a> {
         if let Err(error) = self.screen.print(&format!("relion-rs: {text}")) {
             self.screen.error(&error);
         }
+    }
+}
+
+/// Who died first: by the log of the job, or by what the engine said of another rank.
+fn death(log: &Path, from: u64, history: &History) -> Option<Death> {
+    let words = || deaths::in_words(&history.failure.as_ref()?.1);
+    match deaths::first_in(log, from) {
+        None | Some(Death::Code) => words().or_else(|| deaths::first_in(log, from)),
+        found => found,
     }
 }
 

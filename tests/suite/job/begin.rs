@@ -37,6 +37,8 @@ fn the_end_of_the_job_comes_from_slurm_or_from_the_script() {
     assert!((3590.0..3601.0).contains(&seconds_from_now(&told.out)), "Slurm's variable: {told:?}");
 
     let no_end = ("SLURM_JOB_END_TIME", "");
+    let told = stage.in_job("job begin out", &[("SLURM_JOB_END_TIME", "1000"), ("RELION_RS_TIME_LIMIT", "10")]);
+    assert!((590.0..601.0).contains(&seconds_from_now(&told.out)), "of another job: {told:?}");
     let told = stage.in_job("job begin out", &[no_end, ("RELION_RS_TIME_LIMIT", "10")]);
     assert!((590.0..601.0).contains(&seconds_from_now(&told.out)), "the script's limit: {told:?}");
     let told = stage.in_job("job begin out", &[no_end]);

@@ -189,6 +189,18 @@ fn a_lost_rank_comes_back_without_its_node_where_that_is_possible() {
 }
 
 #[test]
+fn a_silent_rank_is_a_lost_one() {
+    let stage = stopped("SIGTERM");
+    let message = "rank 1 on n2: gives no sign of life for 21 s\n  fix: Look at that node".to_owned();
+    stage.tell(vec![Event::Failed { code: 70, message }]);
+    fs::write(stage.run_dir().script(), "#!/bin/sh\n").unwrap();
+    stage.fake("sbatch", "echo '8;cluster'");
+    let told = stage.in_job("job end out --code 70", &[("SLURM_JOB_NODELIST", "n[1-2]")]);
+    let said = "rank 1 on n2 gives no sign of life for 21 s: job 8 is queued, without n2";
+    ends(&stage, &told, 75, Outcome::Continued, said);
+}
+
+#[test]
 fn where_slurm_cannot_be_asked_a_person_or_a_continuation_goes_on() {
     let stage = stopped("the end of the time that was given");
     fs::remove_file(stage.path("slurm/scontrol")).unwrap();
