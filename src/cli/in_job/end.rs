@@ -14,35 +14,27 @@ use crate::error::Result;
 use crate::plan::Plan;
 use crate::plan::RunDir;
 use crate::plan::progress;
-use crate::plan::progress::Event;
-use crate::plan::progress::JobEnded;
 use crate::plan::progress::Outcome;
 use crate::slurm;
-use crate::slurm::Failure;
 use crate::slurm::Job;
 use crate::slurm::Submission;
 
 use super::EndArguments;
 use super::deaths;
 use super::deaths::Death;
-use super::decide::Decision;
 use super::decide::FIRST_SIGNAL_CODE;
 use super::decide::Facts;
 use super::decide::Step;
 use super::decide::decide;
-use super::decide::leave;
 use super::history::History;
 use super::place;
 use super::place::Place;
-use super::record::record;
 
 /// How often Slurm is asked while the job stays alive.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long it stays alive after a SIGUSR2 that nothing followed; sites that send it instead of SIGTERM have told
 /// Slurm before.
 const USER_SIGNAL_PATIENCE_SECONDS: f64 = 30.0;
-/// Slurm writes into the log that it ends the job; the reason is to stand below that.
-const LAST_WORD: Duration = Duration::from_millis(500);
 /// Switches of the script; a person may set the first in the environment of `sbatch` too.
 const REQUEUE: &str = "RELION_RS_REQUEUE";
 const EXCLUDE: &str = "RELION_RS_EXCLUDE_BROKEN_NODES";
@@ -79,23 +71,23 @@ fn is_off(variable: &str) -> bool {
 }
 
 /// A signal or a stranger's code has no word of ours.
-fn exit_code(code: u8) -> ExitCode {
+pub(super) fn exit_code(code: u8) -> ExitCode {
     ExitCode::from_code(code).unwrap_or(ExitCode::Internal)
 }
 
 /// All that does not change while the job stays alive.
-struct Ending<'a> {
-    arguments: &'a EndArguments,
-    run_dir: &'a RunDir,
-    place: Place,
-    screen: &'a Screen,
-    history: History,
-    death: Option<Death>,
-    broken_node: Option<String>,
-    submissions: Vec<Submission>,
-    may_requeue: bool,
-    go_on: String,
-    begin: Instant,
+pub(super) struct Ending<'a> {
+    pub(super) arguments: &'a EndArguments,
+    pub(super) run_dir: &'a RunDir,
+    pub(super) place: Place,
+    pub(super) screen: &'a Screen,
+    pub(super) history: History,
+    pub(super) death: Option<Death>,
+    pub(super) broken_node: Option<String>,
+    pub(super) submissions: Vec<Submission>,
+    pub(super) may_requeue: bool,
+    pub(super) go_on: String,
+    pub(super) begin: Instant,
 }
 
 impl<'a> Ending<'a> {
@@ -221,88 +213,6 @@ impl<'a> Ending<'a> {
     fn next_job(&self) -> Option<String> {
         let followers = place::followers(&self.submissions, &self.place.id);
         followers.into_iter().find(|id| slurm::look(id).job.is_some_and(|job| job.state.is_active()))
-    }
-
-    /// Asks Slurm to queue this job again.
-    fn requeue(&self, decision: &Decision, facts: &Facts<'_>) -> Result<ExitCode> {
-        // From here on Slurm may end this process at any time.
-        self.record(Outcome::Requeued, &decision.why);
-        let id = &self.place.id;
-        match slurm::requeue(id) {
-            Ok(()) => {
-                thread::sleep(LAST_WORD);
-                self.say(&decision.why);
-                Ok(ExitCode::Checkpointed)
-            }
-            Err(failure) => {
-                let cause = decision.why.split(": it is queued again").next().unwrap_or_default();
-                let remedy = match &failure {
-                    Failure::Absent { .. } => {
-                        format!(" on this node: `scontrol requeue {id}` on a login node queues it again")
-                    }
-                    _ => String::new(),
-                };
-                let left = leave(facts, &format!("{cause}; it could not be queued again ({failure}{remedy})"));
-                let Step::End(outcome, code) = left.step else { return Ok(ExitCode::Checkpointed) };
-                self.end(outcome, code, &left.why)
-            }
-        }
-    }
-
-    /// Queues the script once more as a job that leaves out a node, and those that were left out before.
-    fn resubmit(&self, node: &str, job: Option<&Job>) -> std::result::Result<String, String> {
-        let failed = |why: String| format!("{node} cannot be left out of the next try: {why}");
-        let earlier = job.and_then(|job| job.excluded_nodes.as_deref()).map(|list| format!("{list},"));
-        let excluded = format!("{}{node}", earlier.unwrap_or_default());
-        let script = self.run_dir.script();
-        if !script.is_file() {
-            return Err(failed(format!("there is no {}", script.display())));
-        }
-        let id = slurm::resubmit(&script.to_string_lossy(), &self.place.id, &excluded)
-            .map_err(|failure| failed(failure.to_string()))?;
-        let line = Submission::new(&id, Some(&self.place.id)).line();
-        if let Err(error) = place::append(&self.run_dir.jobid(), &line) {
-            // A job that nobody can find again is worse than one on a bad node.
-            let _ = slurm::cancel(&[&id]);
-            return Err(failed(error.to_string()));
-        }
-        Ok(id)
-    }
-
-    fn end(&self, outcome: Outcome, code: u8, why: &str) -> Result<ExitCode> {
-        self.record(outcome, why);
-        if !matches!(outcome, Outcome::Continued | Outcome::Requeued | Outcome::Waits) {
-            self.cancel_followers();
-        }
-        self.say(why);
-        Ok(exit_code(code))
-    }
-
-    /// What was to go on after this job has nothing to do; without `scancel` it finds that out by itself.
-    fn cancel_followers(&self) {
-        let followers = place::followers(&self.submissions, &self.place.id);
-        let active = |id: &&String| slurm::look(id).job.is_some_and(|job| job.state.is_active());
-        let queued: Vec<&str> = followers.iter().filter(active).map(String::as_str).collect();
-        if queued.is_empty() {
-            return;
-        }
-        let text = queued.join(", ");
-        match slurm::cancel(&queued) {
-            Ok(()) => self.say(&format!("the jobs that were to go on after it are cancelled: {text}")),
-            Err(failure) => self.say(&format!("jobs {text} will end at once when they start ({failure})")),
-        }
-    }
-
-    fn record(&self, outcome: Outcome, why: &str) {
-        let (job, code) = (self.place.id.clone(), self.arguments.code);
-        record(self.run_dir, Event::JobEnded(JobEnded { job, code, outcome, why: why.to_owned() }), self.screen);
-    }
-
-    fn say(&self, text: &str) {
-        // A log that cannot be written is told nowhere else; what was decided is done all the same.
-        if let Err(error) = self.screen.print(&format!("relion-rs: {text}")) {
-            self.screen.error(&error);
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `job`: what a batch script asks before and after its ranks. Hidden: people have `status`, `cancel` and `logs`.
 
+mod act;
 mod begin;
 mod deaths;
 mod decide;
