@@ -1,6 +1,7 @@
 //! The command line: one file per verb.
 
 mod branch;
+mod cancel;
 mod check;
 mod checkpoint;
 mod compare;
@@ -10,8 +11,11 @@ mod drill;
 mod engine;
 mod follow;
 mod import;
+mod in_job;
 mod job;
+mod jobs;
 mod kept;
+mod logs;
 mod man;
 mod maps;
 mod mask;

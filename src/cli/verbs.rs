@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 
+use super::cancel;
 use super::check;
 use super::checkpoint;
 use super::compare;
@@ -19,6 +20,8 @@ use super::completions;
 use super::config;
 use super::drill;
 use super::import;
+use super::in_job;
+use super::logs;
 use super::man;
 use super::mask;
 use super::new;
@@ -70,6 +73,13 @@ pub enum Verb {
     Status(status::Arguments),
     /// Copy the stacks of a run to a fast folder, as `submit --stage` does in a job of its own
     Stage(stage::Arguments),
+    /// Cancel the jobs of a run
+    Cancel(cancel::Arguments),
+    /// Print the log of a run's job, or of one of its ranks
+    Logs(logs::Arguments),
+    /// What a batch script asks before and after its ranks
+    #[command(subcommand, hide = true)]
+    Job(in_job::Verb),
     /// Look into the checkpoints of a run
     #[command(subcommand)]
     Checkpoint(checkpoint::Verb),
@@ -149,6 +159,9 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Import(arguments) => import::run(&arguments, screen),
         Verb::Stage(arguments) => stage::run(&arguments, screen),
         Verb::Status(arguments) => status::run(&arguments, screen),
+        Verb::Cancel(arguments) => cancel::run(&arguments, screen),
+        Verb::Logs(arguments) => logs::run(&arguments, screen),
+        Verb::Job(verb) => in_job::run(&verb, screen),
         Verb::Checkpoint(verb) => checkpoint::run(&verb, screen),
         Verb::Mask(arguments) => mask::run(&arguments, screen),
         Verb::Postprocess(arguments) => postprocess::run(&arguments, screen),

@@ -87,6 +87,11 @@ impl RunDir {
         self.root.join(format!("log/rank-{rank:03}.log"))
     }
 
+    /// Folder of the logs.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
     /// The page written by `relion-rs report`.
     pub fn report(&self) -> PathBuf {
         self.root.join("report.html")

@@ -12,6 +12,7 @@ mod expectation;
 mod faults;
 mod imaging;
 mod import;
+mod job;
 mod launcher;
 mod maximisation;
 mod memory;
