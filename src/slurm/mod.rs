@@ -4,3 +4,4 @@ mod call;
 
 pub use call::Failure;
 pub use call::call;
+pub use call::call_within;

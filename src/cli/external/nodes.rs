@@ -1,0 +1,121 @@
+//! RELION_OUTPUT_NODES.star: which results of the job others can take as their input.
+
+use std::fs;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::formats::star::Block;
+use crate::formats::star::StarFile;
+use crate::plan::JobKind;
+
+const PROJECT: &str = "default_pipeline.star";
+const NODES: &str = "RELION_OUTPUT_NODES.star";
+
+/// What a file is to RELION: a number up to version 3.1, words from version 4 on.
+struct Type {
+    number: i64,
+    words: &'static str,
+}
+
+const PARTICLES: Type = Type { number: 3, words: "ParticleGroupMetadata.star.relion" };
+const MAP: Type = Type { number: 6, words: "DensityMap.mrc.relion" };
+const OPTIMISER: Type = Type { number: 9, words: "OptimiserData.star.relion" };
+const HALF_MAP: Type = Type { number: 10, words: "DensityMap.mrc.relion.halfmap" };
+
+/// Writes the table for what a finished run left in its folder, named from the project's folder, where this runs.
+///
+/// # Errors
+/// The folder cannot be read or written.
+pub fn write(out: &str, kind: JobKind) -> Result<()> {
+    let folder = Path::new(out);
+    let failed = |cause: std::io::Error| Error::reading(folder, &cause);
+    let mut names: Vec<String> = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    names.sort();
+    let mut table = Block::table("output_nodes");
+    let wants_words = names_types(Path::new(PROJECT))?;
+    for (name, what) in results(&names, kind) {
+        table.push_str("rlnPipeLineNodeName", &format!("{out}/{name}"));
+        if wants_words {
+            table.push_str("rlnPipeLineNodeTypeLabel", &format!("{}.{}", what.words, kind.name()));
+        } else {
+            table.push_i64("rlnPipeLineNodeType", what.number);
+        }
+    }
+    StarFile::new(vec![table]).write(&folder.join(NODES))
+}
+
+/// The results among the files of a run: the final ones of a refinement, those of the last iteration of a classification.
+fn results(names: &[String], kind: JobKind) -> Vec<(&str, &'static Type)> {
+    let has = |name: &str| names.iter().find(|known| known.as_str() == name).map(String::as_str);
+    if kind == JobKind::Refine3d {
+        let wanted = [
+            ("run_data.star", &PARTICLES),
+            ("run_optimiser.star", &OPTIMISER),
+            ("run_half1_class001_unfil.mrc", &HALF_MAP),
+            ("run_class001.mrc", &MAP),
+        ];
+        return wanted.into_iter().filter_map(|(name, what)| Some((has(name)?, what))).collect();
+    }
+    let iteration = |name: &str| name.strip_prefix("run_it")?.get(..3)?.parse::<u32>().ok();
+    let Some(last) = names.iter().filter(|name| name.ends_with("_data.star")).filter_map(|name| iteration(name)).max()
+    else {
+        return Vec::new();
+    };
+    let of_last = names.iter().filter(|name| iteration(name) == Some(last));
+    of_last
+        .filter_map(|name| {
+            let rest = name.get(9..)?;
+            let what = match rest {
+                "_data.star" => &PARTICLES,
+                "_optimiser.star" => &OPTIMISER,
+                _ if rest.starts_with("_class") && rest.ends_with(".mrc") => &MAP,
+                _ => return None,
+            };
+            Some((name.as_str(), what))
+        })
+        .collect()
+}
+
+/// Whether the project is one of RELION 4 or later, whose tables name types in words; so is one without a pipeline.
+fn names_types(project: &Path) -> Result<bool> {
+    if !project.is_file() {
+        return Ok(true);
+    }
+    let star = StarFile::read(project)?;
+    let old = ["rlnPipeLineProcessType", "rlnPipeLineNodeType"];
+    Ok(!star.blocks.iter().any(|block| old.iter().any(|label| block.has(label))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_classification_offers_its_last_iteration() {
+        let names: Vec<String> = [
+            "run_it001_class001.mrc",
+            "run_it001_data.star",
+            "run_it002_class001.mrc",
+            "run_it002_class002.mrc",
+            "run_it002_data.star",
+            "run_it002_model.star",
+            "run_it002_optimiser.star",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let told: Vec<(&str, i64)> =
+            results(&names, JobKind::Class3d).into_iter().map(|(name, what)| (name, what.number)).collect();
+        let wanted = [
+            ("run_it002_class001.mrc", 6),
+            ("run_it002_class002.mrc", 6),
+            ("run_it002_data.star", 3),
+            ("run_it002_optimiser.star", 9),
+        ];
+        assert_eq!(told, wanted);
+        assert!(results(&[], JobKind::Class3d).is_empty());
+    }
+}
