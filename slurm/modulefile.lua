@@ -18,9 +18,11 @@ whatis("Description: cryo-EM single-particle refinement by RELION's method")
 conflict("relion-rs")
 
 prepend_path("PATH", pathJoin(root, "bin"))
+-- Where nobody has named pages before, the empty part keeps those of the system.
+if not os.getenv("MANPATH") then
+    append_path("MANPATH", "")
+end
 prepend_path("MANPATH", pathJoin(root, "share/man"))
--- The empty part at the end keeps the pages of the system.
-append_path("MANPATH", "")
 -- Completions of bash and fish. The usual places come first where nobody has named them.
 if not os.getenv("XDG_DATA_DIRS") then
     prepend_path("XDG_DATA_DIRS", "/usr/local/share:/usr/share")

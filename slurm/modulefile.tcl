@@ -20,9 +20,11 @@ module-whatis "relion-rs $version: cryo-EM single-particle refinement by RELION'
 conflict relion-rs
 
 prepend-path PATH $root/bin
+# Where nobody has named pages before, the empty part keeps those of the system.
+if {![info exists env(MANPATH)]} {
+    append-path MANPATH ""
+}
 prepend-path MANPATH $root/share/man
-# The empty part at the end keeps the pages of the system.
-append-path MANPATH ""
 # Completions of bash and fish. The usual places come first where nobody has named them.
 if {![info exists env(XDG_DATA_DIRS)]} {
     prepend-path XDG_DATA_DIRS /usr/local/share:/usr/share

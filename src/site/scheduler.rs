@@ -182,8 +182,10 @@ fn own_job(findings: &mut Vec<Finding>) {
     }
 }
 
+/// Slurm says the cause last.
 fn one_line(cause: &Failure) -> String {
-    cause.to_string().replace('\n', "; ")
+    let text = cause.to_string();
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().to_owned()
 }
 
 /// Whether a command would be found.
