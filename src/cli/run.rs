@@ -63,7 +63,9 @@ pub(super) fn prepare(run_dir: &RunDir, plan: &Plan, layers: &Layers) -> Result<
     let lock = run_dir.lock()?;
     if !run_dir.job().is_file() {
         let header = "# What was asked of relion-rs: every key that is not a default. plan.json holds all values.\n";
-        write_whole(&run_dir.job(), &format!("{header}{}", layers.asked()?.to_toml()?))?;
+        let (job, cluster) = (layers.asked()?.to_toml()?, layers.asked_of_cluster()?.to_toml()?);
+        let between = if cluster.is_empty() { "" } else { "\n" };
+        write_whole(&run_dir.job(), &format!("{header}{job}{between}{cluster}"))?;
     }
     write_whole(&run_dir.plan(), &plan.to_json()?)?;
     drop(lock);

@@ -52,6 +52,21 @@ impl RunDir {
         self.root.join("plan.json")
     }
 
+    /// The batch script.
+    pub fn script(&self) -> PathBuf {
+        self.root.join("job.sbatch")
+    }
+
+    /// One line a submission, the Slurm job id first on the line; the last line counts.
+    pub fn jobid(&self) -> PathBuf {
+        self.root.join("jobid")
+    }
+
+    /// What was asked of the cluster when the run was submitted last.
+    pub fn cluster(&self) -> PathBuf {
+        self.root.join("cluster.toml")
+    }
+
     /// In a branch: where it comes from.
     pub fn branch(&self) -> PathBuf {
         self.root.join("branch.json")

@@ -3,6 +3,7 @@
 mod bad_input;
 mod checkpoint;
 mod cli;
+mod cluster;
 mod conformance;
 mod continuation;
 mod dataset;
