@@ -31,7 +31,7 @@ check: setup ## format, lints, documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 bless: setup ## write the generated pages and golden texts anew
-	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs
+	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs recipes
 
 man: build ## write the man pages to target/man
 	target/release/relion-rs man target/man

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
+use crate::plan::Cluster;
 use crate::plan::JobFile;
 use crate::plan::Layers;
 use crate::plan::Sources;
@@ -44,11 +45,13 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     let answer = match &arguments.on_node {
         Some(partition) => {
+            let mut words = asked_of(partition)?;
+            words.extend(arguments.srun.iter().cloned());
             let program = std::env::current_exe().map_err(|cause| Error::internal(format!("own path: {cause}")))?;
             let answer = site::ask(&OnNode {
                 partition: partition.clone(),
                 wait_seconds: arguments.wait,
-                arguments: arguments.srun.clone(),
+                arguments: words,
                 program,
                 scratch_mib: arguments.scratch_mib,
             })?;
@@ -70,12 +73,21 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     Ok(if is_told { ExitCode::Done } else { ExitCode::Unavailable })
 }
 
+/// What the settings say about every job in a partition.
+fn asked_of(partition: &str) -> Result<Vec<String>> {
+    let cluster_flags = Cluster { partition: Some(partition.to_owned()), ..Cluster::default() };
+    let sources = Sources { cluster_flags, ..Sources::of_process(None, JobFile::default())? };
+    let cluster = Layers::load(&sources)?.cluster;
+    let pairs = [("account", cluster.account), ("qos", cluster.qos), ("constraint", cluster.constraint)];
+    Ok(pairs.into_iter().filter_map(|(name, value)| Some(format!("--{name}={}", value?))).collect())
+}
+
 /// Looks at this machine.
 fn here(arguments: &Arguments) -> Result<Answer> {
     let folder = std::env::current_dir().map_err(|cause| Error::reading(Path::new("working directory"), &cause))?;
     let engine = engine::program()
         .map_err(|error| Finding::failed("engine", format!("{}: {}", error.place, error.problem), error.fix));
-    let (settings, scratch) = settings();
+    let (settings, scratch) = settings(arguments.answer_for.as_deref());
     site::examine(&Examination {
         engine,
         settings,
@@ -85,26 +97,55 @@ fn here(arguments: &Arguments) -> Result<Answer> {
     })
 }
 
-/// Which files of settings count, whether they can be read, and the scratch folder that they name.
-fn settings() -> (Vec<Finding>, Option<PathBuf>) {
+/// Which files of settings count, whether they can be read, and the scratch folder that they name for this partition.
+fn settings(partition: Option<&str>) -> (Vec<Finding>, Option<PathBuf>) {
     let topic = "settings";
+    let named = Cluster { partition: partition.map(str::to_owned), ..Cluster::default() };
     let loaded = Sources::of_process(None, JobFile::default()).and_then(|sources| {
-        Layers::load(&sources)?;
-        Ok(sources)
+        let sources = Sources { cluster_flags: named, ..sources };
+        let layers = Layers::load(&sources)?;
+        Ok((sources, layers.cluster.scratch))
     });
-    let told = match loaded {
-        Ok(sources) => {
-            let shown = |file: &Option<PathBuf>, what: &str| match file {
-                Some(path) => format!("{what} {}", path.display()),
-                None => format!("no {what}"),
-            };
-            let found =
-                format!("{}, {}", shown(&sources.site_file, "site file"), shown(&sources.user_file, "user file"));
-            Finding::ok(topic, found)
+    let (sources, scratch) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let failed = Finding::failed(topic, format!("{}: {}", error.place, error.problem), error.fix);
+            return (vec![failed], None);
         }
-        Err(error) => Finding::failed(topic, format!("{}: {}", error.place, error.problem), error.fix),
     };
-    (vec![told], None)
+    let shown = |file: &Option<PathBuf>, what: &str| match file {
+        Some(path) => format!("{what} {}", path.display()),
+        None => format!("no {what}"),
+    };
+    let found = format!("{}, {}", shown(&sources.site_file, "site file"), shown(&sources.user_file, "user file"));
+    let mut told = vec![Finding::ok(topic, found)];
+    let Some(scratch) = scratch else { return (told, None) };
+    match expanded(&scratch.display().to_string()) {
+        Ok(folder) => (told, Some(PathBuf::from(folder))),
+        Err(variable) => {
+            told.push(Finding::warning(
+                topic,
+                format!("scratch = \"{}\": ${variable} is not set here", scratch.display()),
+                "Right if a job sets it; else name a folder that is there.",
+            ));
+            (told, None)
+        }
+    }
+}
+
+/// A text with its $VARIABLES replaced, as the shell of a job does it; the name of the first that is not set otherwise.
+fn expanded(text: &str) -> std::result::Result<String, String> {
+    let mut parts = text.split('$');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = match part.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+            Some(inner) => inner,
+            None => part.split_at(part.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(part.len())),
+        };
+        out.push_str(&std::env::var(name).map_err(|_| name.to_owned())?);
+        out.push_str(rest);
+    }
+    Ok(out)
 }
 
 /// A job's own folder where Slurm makes one, else that for temporary files.
@@ -140,4 +181,18 @@ fn text(answer: &Answer, colour: bool) -> String {
         (failed, _) => format!("`relion-rs run` will not work here: {failed} failed\n"),
     });
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_in_a_folder_are_those_of_the_shell() {
+        let path = std::env::var("PATH").unwrap();
+        assert_eq!(expanded("/a/$PATH/b"), Ok(format!("/a/{path}/b")));
+        assert_eq!(expanded("/a/${PATH}b"), Ok(format!("/a/{path}b")));
+        assert_eq!(expanded("/plain"), Ok("/plain".to_owned()));
+        assert_eq!(expanded("/$NO_SUCH_THING/x"), Err("NO_SUCH_THING".to_owned()));
+    }
 }

@@ -12,8 +12,10 @@ use clap_complete::Shell;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
-use crate::plan::JobFile;
+use crate::plan::CLUSTER_TABLE;
+use crate::plan::Cluster;
 use crate::plan::Layers;
+use crate::plan::PARTITIONS_TABLE;
 use crate::plan::Sources;
 use crate::site;
 use crate::site::Content;
@@ -174,12 +176,20 @@ fn check_settings(origin: &str, text: &[u8]) -> Result<()> {
     let failed = |cause: std::io::Error| Error::writing(&std::env::temp_dir(), &cause);
     let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
     file.write_all(text).map_err(failed)?;
-    let sources =
-        Sources { site_file: Some(file.path().to_path_buf()), flags: JobFile::default(), ..Sources::default() };
-    Layers::load(&sources).map(drop).map_err(|mut error| {
-        error.place = error.place.replace(&file.path().display().to_string(), origin);
-        error
-    })
+    let site_file = Some(file.path().to_path_buf());
+    let load = |partition: Option<String>| {
+        let cluster_flags = Cluster { partition, ..Cluster::default() };
+        let sources = Sources { site_file: site_file.clone(), cluster_flags, ..Sources::default() };
+        Layers::load(&sources).map(drop).map_err(|mut error| {
+            error.place = error.place.replace(&file.path().display().to_string(), origin);
+            error
+        })
+    };
+    load(None)?;
+    // A partition's table is looked at where a job goes there.
+    let table: toml::Table = String::from_utf8_lossy(text).parse().unwrap_or_default();
+    let partitions = table.get(CLUSTER_TABLE).and_then(|cluster| cluster.get(PARTITIONS_TABLE)?.as_table());
+    partitions.into_iter().flat_map(toml::Table::keys).try_for_each(|name| load(Some(name.clone())))
 }
 
 /// All files of a version.

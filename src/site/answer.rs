@@ -96,6 +96,11 @@ impl Answer {
         self.findings.iter().all(|finding| finding.state != State::Failed)
     }
 
+    /// Memory in bytes of the smallest GPU.
+    pub fn least_gpu_memory(&self) -> Option<u64> {
+        self.gpus.iter().map(|gpu| gpu.memory_bytes).filter(|bytes| *bytes > 0).min()
+    }
+
     /// Keeps the answer of a partition's node, and says where.
     ///
     /// # Errors
@@ -125,7 +130,7 @@ pub fn saved_answer(partition: &str) -> Option<Answer> {
 
 /// Memory in bytes of the smallest GPU that a node of the partition showed.
 pub fn saved_gpu_memory(partition: &str) -> Option<u64> {
-    saved_answer(partition)?.gpus.iter().map(|gpu| gpu.memory_bytes).filter(|bytes| *bytes > 0).min()
+    saved_answer(partition)?.least_gpu_memory()
 }
 
 /// The file of a partition. Slurm allows nearly everything in its name, a file's name does not.

@@ -24,6 +24,7 @@ mod postprocess;
 mod refine;
 mod resuming;
 mod sampling;
+mod site;
 mod star;
 mod support;
 mod tidy;

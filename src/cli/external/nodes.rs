@@ -35,15 +35,16 @@ pub fn write(out: &str, kind: JobKind) -> Result<()> {
         names.extend(entry.map_err(failed)?.file_name().into_string());
     }
     names.sort();
+    let results = results(&names, kind);
     let mut table = Block::table("output_nodes");
-    let wants_words = names_types(Path::new(PROJECT))?;
-    for (name, what) in results(&names, kind) {
-        table.push_str("rlnPipeLineNodeName", &format!("{out}/{name}"));
-        if wants_words {
-            table.push_str("rlnPipeLineNodeTypeLabel", &format!("{}.{}", what.words, kind.name()));
-        } else {
-            table.push_i64("rlnPipeLineNodeType", what.number);
-        }
+    let paths: Vec<String> = results.iter().map(|(name, _)| format!("{out}/{name}")).collect();
+    table.set_str("rlnPipeLineNodeName", &paths);
+    if names_types(Path::new(PROJECT))? {
+        let types: Vec<String> = results.iter().map(|(_, what)| format!("{}.{}", what.words, kind.name())).collect();
+        table.set_str("rlnPipeLineNodeTypeLabel", &types);
+    } else {
+        let types: Vec<i64> = results.iter().map(|(_, what)| what.number).collect();
+        table.set_i64("rlnPipeLineNodeType", &types);
     }
     StarFile::new(vec![table]).write(&folder.join(NODES))
 }
