@@ -49,36 +49,30 @@ pub fn write(out: &str, kind: JobKind) -> Result<()> {
     StarFile::new(vec![table]).write(&folder.join(NODES))
 }
 
-/// The results among the files of a run: the final ones of a refinement, those of the last iteration of a classification.
+/// The results among the files of a run: the final ones of a refinement; where it ended before it converged, and of a
+/// classification, those of the last iteration.
 fn results(names: &[String], kind: JobKind) -> Vec<(&str, &'static Type)> {
-    let has = |name: &str| names.iter().find(|known| known.as_str() == name).map(String::as_str);
-    if kind == JobKind::Refine3d {
-        let wanted = [
-            ("run_data.star", &PARTICLES),
-            ("run_optimiser.star", &OPTIMISER),
-            ("run_half1_class001_unfil.mrc", &HALF_MAP),
-            ("run_class001.mrc", &MAP),
-        ];
-        return wanted.into_iter().filter_map(|(name, what)| Some((has(name)?, what))).collect();
+    let final_type = |name: &str| match name {
+        "run_data.star" => Some(&PARTICLES),
+        "run_optimiser.star" => Some(&OPTIMISER),
+        "run_half1_class001_unfil.mrc" => Some(&HALF_MAP),
+        "run_class001.mrc" => Some(&MAP),
+        _ => None,
+    };
+    let offered = |name: &str, rest: &str| match rest {
+        "_data.star" => Some(&PARTICLES),
+        "_optimiser.star" => Some(&OPTIMISER),
+        _ if !rest.ends_with(".mrc") => None,
+        _ if rest.starts_with("_class") || (rest.starts_with("_half1_class") && !name.contains("_unfil")) => Some(&MAP),
+        _ => None,
+    };
+    if kind == JobKind::Refine3d && names.iter().any(|name| name == "run_class001.mrc") {
+        return names.iter().filter_map(|name| Some((name.as_str(), final_type(name)?))).collect();
     }
     let iteration = |name: &str| name.strip_prefix("run_it")?.get(..3)?.parse::<u32>().ok();
-    let Some(last) = names.iter().filter(|name| name.ends_with("_data.star")).filter_map(|name| iteration(name)).max()
-    else {
-        return Vec::new();
-    };
-    let of_last = names.iter().filter(|name| iteration(name) == Some(last));
-    of_last
-        .filter_map(|name| {
-            let rest = name.get(9..)?;
-            let what = match rest {
-                "_data.star" => &PARTICLES,
-                "_optimiser.star" => &OPTIMISER,
-                _ if rest.starts_with("_class") && rest.ends_with(".mrc") => &MAP,
-                _ => return None,
-            };
-            Some((name.as_str(), what))
-        })
-        .collect()
+    let last = names.iter().filter(|name| name.ends_with("_data.star")).filter_map(|name| iteration(name)).max();
+    let of_last = names.iter().filter(|name| last.is_some() && iteration(name) == last);
+    of_last.filter_map(|name| Some((name.as_str(), offered(name, name.get(9..)?)?))).collect()
 }
 
 /// Whether the project is one of RELION 4 or later, whose tables name types in words; so is one without a pipeline.
@@ -118,5 +112,19 @@ mod tests {
         ];
         assert_eq!(told, wanted);
         assert!(results(&[], JobKind::Class3d).is_empty());
+    }
+
+    #[test]
+    fn a_refinement_that_did_not_converge_offers_a_half() {
+        let names: Vec<String> = [
+            "run_it003_data.star",
+            "run_it003_half1_class001.mrc",
+            "run_it003_half1_model.star",
+            "run_it003_half2_class001.mrc",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let told: Vec<&str> = results(&names, JobKind::Refine3d).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(told, ["run_it003_data.star", "run_it003_half1_class001.mrc"]);
     }
 }

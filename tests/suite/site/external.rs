@@ -50,10 +50,10 @@ fn an_external_job_runs_in_its_folder_and_offers_its_results() {
     assert_eq!((plan["symmetry"].as_str(), plan["threads"].as_u64()), (Some("D2"), Some(2)));
     let named = |name: &str, what: &str| (format!("External/job007/{name}"), what.to_owned());
     let wanted = [
-        named("run_data.star", "ParticleGroupMetadata.star.relion.refine3d"),
-        named("run_optimiser.star", "OptimiserData.star.relion.refine3d"),
-        named("run_half1_class001_unfil.mrc", "DensityMap.mrc.relion.halfmap.refine3d"),
         named("run_class001.mrc", "DensityMap.mrc.relion.refine3d"),
+        named("run_data.star", "ParticleGroupMetadata.star.relion.refine3d"),
+        named("run_half1_class001_unfil.mrc", "DensityMap.mrc.relion.halfmap.refine3d"),
+        named("run_optimiser.star", "OptimiserData.star.relion.refine3d"),
     ];
     assert_eq!(nodes(&desk), wanted);
     // A project of RELION 3.1 has numbers.
@@ -63,7 +63,7 @@ fn an_external_job_runs_in_its_folder_and_offers_its_results() {
     let (code, text) = desk.told(JOB);
     assert_eq!(code, 0, "{text}");
     let numbers: Vec<String> = nodes(&desk).into_iter().map(|(_, number)| number).collect();
-    assert_eq!(numbers, ["3", "9", "10", "6"]);
+    assert_eq!(numbers, ["6", "3", "10", "9"]);
 }
 
 #[test]
