@@ -21,3 +21,9 @@ if [ -z "${TEST_SMALL_DISK:-}" ]; then
 fi
 # shellcheck disable=SC2086
 $cargo test --locked -- --include-ignored $skip
+# Installed versions under real module systems.
+if .ci/setup lmod tcl man-db; then
+    tests/modules.sh target/debug/relion-rs
+else
+    echo "left out: tests/modules.sh (lmod, tcl or man-db cannot be installed)"
+fi
