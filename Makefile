@@ -36,7 +36,7 @@ check: setup ## format, lints, documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 bless: setup ## write the generated pages and golden texts anew
-	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs recipes
+	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs submit_scripts:: recipes
 
 man: build ## write the man pages to target/man
 	target/release/relion-rs man target/man

@@ -31,9 +31,11 @@ mod resume;
 mod run;
 mod screen;
 mod simulate;
+mod stage;
 mod start;
 mod status;
 mod stop;
+mod submit;
 mod verbs;
 mod words;
 

@@ -39,7 +39,7 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
 
 /// Refuses a cap on memory that the job cannot keep to its end, before it starts: a refinement ends with an iteration
 /// of the full window. The window of a classification grows only as far as its maps' resolution, so there it is told.
-fn fits(plan: &Plan, screen: &Screen) -> Result<()> {
+pub(super) fn fits(plan: &Plan, screen: &Screen) -> Result<()> {
     if plan.memory_bytes.is_none() {
         return Ok(());
     }

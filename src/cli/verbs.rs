@@ -34,8 +34,10 @@ use super::resume;
 use super::run;
 use super::screen::Screen;
 use super::simulate;
+use super::stage;
 use super::status;
 use super::stop;
+use super::submit;
 use super::words::command;
 
 /// Refine cryo-EM single-particle maps by RELION's method.
@@ -62,12 +64,16 @@ pub enum Verb {
     Plan(Box<plan::Arguments>),
     /// Run a job: refine3d, class3d, a job file or a run folder
     Run(Box<run::Arguments>),
-    /// Go on with a run from its latest checkpoint
-    Resume(resume::Arguments),
+    /// Hand a job to Slurm: refine3d, class3d, a job file or a run folder
+    Submit(Box<submit::Arguments>),
+    /// Go on with a run from its latest checkpoint: here, or on the cluster if it was submitted
+    Resume(Box<resume::Arguments>),
     /// Take over a job of RELION: a run folder that goes on after one of its iterations
     Import(import::Arguments),
     /// Show how far a run is
     Status(status::Arguments),
+    /// Copy the stacks of a run to a fast folder, as `submit --stage` does in a job of its own
+    Stage(stage::Arguments),
     /// Look into the checkpoints of a run
     #[command(subcommand)]
     Checkpoint(checkpoint::Verb),
@@ -151,8 +157,10 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Check(arguments) => check::run(*arguments, screen),
         Verb::Plan(arguments) => plan::run(*arguments, screen),
         Verb::Run(arguments) => run::run(*arguments, screen),
-        Verb::Resume(arguments) => resume::run(&arguments, screen),
+        Verb::Submit(arguments) => submit::run(*arguments, screen),
+        Verb::Resume(arguments) => resume::run(*arguments, screen),
         Verb::Import(arguments) => import::run(&arguments, screen),
+        Verb::Stage(arguments) => stage::run(&arguments, screen),
         Verb::Status(arguments) => status::run(&arguments, screen),
         Verb::Checkpoint(verb) => checkpoint::run(&verb, screen),
         Verb::Mask(arguments) => mask::run(&arguments, screen),

@@ -204,6 +204,13 @@ impl JobFile {
         Ok(all.into_iter().filter(|(_, value)| !matches!(value, Value::Empty(..))).collect())
     }
 
+    /// The same with what `over` sets.
+    pub fn with(&self, over: &Self) -> Result<Self> {
+        let mut values = self.set_values()?;
+        values.extend(over.set_values()?);
+        Value::from(values).deserialize().map_err(|cause| Error::internal(format!("job file: {cause}")))
+    }
+
     /// The text of a `job.toml` that sets what is set here.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|cause| Error::internal(format!("cannot write a job file: {cause}")))

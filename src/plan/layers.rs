@@ -157,7 +157,7 @@ impl Layers {
         Ok(Self {
             values,
             sources: of_job.chain(of_cluster).collect(),
-            cluster: cluster.extract().map_err(|cause| wrong_value(cause.with_path(CLUSTER_TABLE)))?,
+            cluster: cluster.extract().map_err(of_cluster_table)?,
             shared_files: shared_files.map(|path| path.display().to_string()).collect(),
         })
     }
@@ -274,6 +274,11 @@ fn environment_layers(variables: &BTreeMap<String, String>) -> Result<(Vec<Layer
         if is_cluster { cluster.push(found) } else { layers.push(found) }
     }
     Ok((layers, cluster))
+}
+
+fn of_cluster_table(mut cause: figment::Error) -> Error {
+    cause.path.insert(0, CLUSTER_TABLE.to_string());
+    wrong_value(cause)
 }
 
 /// A value of the wrong type, told with its key and layer.

@@ -25,10 +25,12 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::checkpoint;
+use crate::dataset::staged;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
@@ -96,7 +98,7 @@ fn refine(
     for sentence in inputs.not_applied(plan) {
         account.warn(&sentence)?;
     }
-    let images = Images::new(&inputs.dataset, &inputs.headers);
+    let images = images(&inputs, account)?;
     let files = Files::new(run_dir, plan);
     let job = Job { plan, inputs: &inputs, images: &images, files: &files };
     let mut keeper = Keeper::new(run_dir, plan, &inputs.origin, Arc::clone(stop))?;
@@ -119,6 +121,20 @@ fn refine(
     keeper.settle()?;
     account.finished(ending, false)?;
     Ok(ExitCode::Done)
+}
+
+/// The images, from copies where a job has made some.
+fn images<'a>(inputs: &'a Inputs, account: &mut Account<'_>) -> Result<Images<'a>> {
+    let images = Images::new(&inputs.dataset, &inputs.headers);
+    let Some(folder) = std::env::var_os(staged::STAGE_VARIABLE).filter(|folder| !folder.is_empty()) else {
+        return Ok(images);
+    };
+    let (images, missing) = images.with_copies(Path::new(&folder))?;
+    if missing > 0 {
+        let (all, folder) = (inputs.dataset.stack_files.len(), folder.to_string_lossy());
+        account.warn(&format!("{missing} of {all} stacks have no copy in {folder}: they are read where they lie"))?;
+    }
+    Ok(images)
 }
 
 /// The run ends before its end.

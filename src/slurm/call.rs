@@ -53,7 +53,7 @@ impl fmt::Display for Failure {
 /// # Errors
 /// It is not there, does not end within a minute, or fails.
 pub fn call<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, Failure> {
-    call_within(command, arguments, PATIENCE)
+    run(command, arguments, &mut Command::new(command), PATIENCE)
 }
 
 /// The same with a patience of its own.
@@ -61,11 +61,36 @@ pub fn call<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, F
 /// # Errors
 /// It is not there, does not end in time, or fails.
 pub fn call_within<A: AsRef<OsStr>>(command: &str, arguments: &[A], patience: Duration) -> Result<String, Failure> {
+    run(command, arguments, &mut Command::new(command), patience)
+}
+
+/// The same as if typed outside of any job: a job that is submitted inherits the environment, and the variables of the
+/// one that submits it (its restarts, its tasks) are not its own.
+///
+/// # Errors
+/// As [`call`].
+pub fn call_as_outsider<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, Failure> {
+    let mut process = Command::new(command);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("SLURM") && text != "SLURM_CONF" {
+            process.env_remove(&name);
+        }
+    }
+    run(command, arguments, &mut process, PATIENCE)
+}
+
+fn run<A: AsRef<OsStr>>(
+    command: &str,
+    arguments: &[A],
+    process: &mut Command,
+    patience: Duration,
+) -> Result<String, Failure> {
     let refused = |cause: &io::Error| match cause.kind() {
         io::ErrorKind::NotFound => Failure::Absent { command: command.to_owned() },
         _ => Failure::Refused { command: command.to_owned(), code: None, text: cause.to_string() },
     };
-    let mut child = Command::new(command)
+    let mut child = process
         .args(arguments)
         .env("LC_ALL", "C")
         .stdin(Stdio::null())

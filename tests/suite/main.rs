@@ -26,6 +26,8 @@ mod resuming;
 mod sampling;
 mod site;
 mod star;
+mod submit;
+mod submit_scripts;
 mod support;
 mod tidy;
 mod verbs;
