@@ -27,6 +27,9 @@ if [ -z "${SLURM_JOB_END_TIME:-}" ]; then
     [ -n "$end" ] && SLURM_JOB_END_TIME=$(date -d "$end" +%s 2>/dev/null) && export SLURM_JOB_END_TIME
 fi
 
+# Every step is described in full below; these would describe it a second time, and differently in a newer Slurm.
+unset SLURM_TRES_PER_TASK SLURM_CPUS_PER_TASK
+
 # Started by srun, a program gets Slurm's signals: before the time limit, and when it is preempted.
 code=0
 run() {

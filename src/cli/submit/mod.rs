@@ -23,6 +23,7 @@ use crate::plan::Layers;
 use crate::plan::Plan;
 use crate::plan::RunDir;
 use crate::refine::plan::plan as count;
+use crate::site::saved_gpu_memory;
 use crate::slurm::partition;
 use crate::slurm::partition::Partition;
 use crate::slurm::script;
@@ -206,7 +207,11 @@ fn knows_its_gpu(layers: &Layers) -> Result<()> {
     if layers.values.backend != Some(Backend::Cuda) || layers.cluster.gpu_memory.is_some() {
         return Ok(());
     }
-    let partition = layers.cluster.partition.as_deref().unwrap_or("PARTITION");
+    let partition = layers.cluster.partition.as_deref();
+    if partition.and_then(saved_gpu_memory).is_some() {
+        return Ok(());
+    }
+    let partition = partition.unwrap_or("PARTITION");
     Err(Error::new(
         ExitCode::Usage,
         layers.place("backend"),

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 use relion_rs::plan::Cluster;
+use relion_rs::plan::Continuation;
 use relion_rs::plan::Layers;
 use relion_rs::plan::Sources;
 use relion_rs::site::PROFILES;
 use relion_rs::site::profile;
+use relion_rs::slurm::script;
+use relion_rs::slurm::script::Places;
+use relion_rs::slurm::script::Request;
 
 /// The settings of a site file for jobs in a partition.
 fn load(text: &str, partition: Option<&str>) -> Layers {
@@ -38,10 +43,44 @@ fn every_profile_loads_for_each_of_its_partitions() {
             let cluster = load(profile.text, Some(&partition)).cluster;
             assert_eq!(cluster.partition.as_ref(), Some(&partition));
             assert!(cluster.time.is_some(), "{}: {partition}", profile.name);
+            renders(profile.name, &cluster);
         }
     }
     assert_eq!(profile("generic").unwrap().name, "generic");
     assert!(profile("genric").unwrap_err().fix.contains("`generic`"));
+}
+
+/// A batch script of one node from the settings, which must be shell and hold what they say.
+fn renders(name: &str, cluster: &Cluster) {
+    let places = Places {
+        run: "/data/refine".into(),
+        working_directory: "/data".into(),
+        programs: "/apps/bin".into(),
+        stage: None,
+    };
+    let request = Request {
+        partition: cluster.partition.clone(),
+        nodes: 1,
+        ranks: 1,
+        cpus_per_rank: cluster.cpus_per_rank.unwrap_or(4),
+        mem_mib: Some(4096),
+        seconds: Some(3600),
+        gpus_per_node: u32::from(cluster.gpus_per_node.is_some()),
+        continuation: Continuation::Requeue,
+    };
+    let text = script::job(&places, &request, cluster, &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("job.sbatch"), &text).unwrap();
+    let checked = Command::new("bash").arg("-n").arg(folder.path().join("job.sbatch")).output().unwrap();
+    assert!(checked.status.success(), "{name}: {}\n{text}", String::from_utf8_lossy(&checked.stderr));
+    let mut parts = vec![format!("#SBATCH --partition={}", cluster.partition.as_deref().unwrap())];
+    parts.extend(cluster.account.as_ref().map(|account| format!("#SBATCH --account={account}")));
+    parts.extend(cluster.mpi.as_ref().map(|mpi| format!("--mpi={mpi}")));
+    parts.extend(cluster.modules.iter().flatten().cloned());
+    parts.extend(cluster.setup.iter().flatten().cloned());
+    for part in parts {
+        assert!(text.contains(&part), "{name}: {part}\n{text}");
+    }
 }
 
 #[test]
