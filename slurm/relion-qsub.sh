@@ -21,22 +21,9 @@
 #SBATCH --requeue
 #SBATCH --signal=USR2@120
 
-# The end of the job in seconds since 1970, which older Slurms do not tell.
-if [ -z "${SLURM_JOB_END_TIME:-}" ]; then
-    end=$(squeue -h -j "$SLURM_JOB_ID" -o %e 2>/dev/null)
-    [ -n "$end" ] && SLURM_JOB_END_TIME=$(date -d "$end" +%s 2>/dev/null) && export SLURM_JOB_END_TIME
-fi
-
-# Every step is described in full below; these would describe it a second time, and differently in a newer Slurm.
-unset SLURM_TRES_PER_TASK SLURM_CPUS_PER_TASK
-
-# Started by srun, a program gets Slurm's signals: before the time limit, and when it is preempted.
-code=0
-run() {
-    [ "$code" -eq 0 ] || return
-    srun --ntasks=XXXmpinodesXXX --cpus-per-task=XXXthreadsXXX --kill-on-bad-exit=1 "$@" || code=$?
-}
-run XXXcommandXXX
+# RELION replaces this whole line by the command of a program without MPI; relion-rs then makes itself a step.
+srun --ntasks=XXXmpinodesXXX --cpus-per-task=XXXthreadsXXX --kill-on-bad-exit=1 XXXcommandXXX
+code=$?
 
 # 75: relion-rs has stopped with a checkpoint. Whether the job comes back depends on why it was stopped.
 folder=$(dirname XXXoutfileXXX)

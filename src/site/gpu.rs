@@ -61,6 +61,11 @@ fn gpus(findings: &mut Vec<Finding>) -> Vec<Gpu> {
                     format!("a driver is loaded ({}) and nvidia-smi is not on the PATH", first_line(&text)),
                     "Install nvidia-smi, or add its folder to the PATH: GPUs are known by what it tells.",
                 ),
+                None if env::var_os("SLURM_JOB_ID").is_some() => Finding::missing(
+                    topic,
+                    "none here: neither nvidia-smi nor a driver",
+                    "Jobs on this node work on CPUs. Should there be GPUs, ask the administrator for the driver.",
+                ),
                 None => Finding::missing(
                     topic,
                     "none here: neither nvidia-smi nor a driver",

@@ -1,6 +1,7 @@
 //! Slurm as a job meets it: commands, controller, partitions with their limits and what preemption does there.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::env;
 
 use crate::slurm::Failure;
@@ -126,21 +127,27 @@ fn partitions(settings: &BTreeMap<String, String>, findings: &mut Vec<Finding>) 
             return;
         }
     };
+    let cards = call("sinfo", &["-h", "-o", "%R|%G"]).unwrap_or_default();
     let preempts = settings.get("PreemptType").is_some_and(|kind| kind != "preempt/none");
     for line in text.lines().filter(|line| line.contains("PartitionName=")) {
-        findings.push(partition(line, preempts));
+        findings.push(partition(line, &cards, preempts));
     }
 }
 
-/// One line of `scontrol -o show partition`.
-fn partition(line: &str, preempts: bool) -> Finding {
+/// One line of `scontrol -o show partition`, and lines of a partition and the GPUs of a kind of its nodes.
+fn partition(line: &str, cards: &str, preempts: bool) -> Finding {
     let fields: BTreeMap<&str, &str> = line.split_whitespace().filter_map(|word| word.split_once('=')).collect();
     let field = |key: &str| fields.get(key).copied().unwrap_or("?");
     let topic = "partition";
-    let gpus = field("TRES").split(',').find_map(|part| part.strip_prefix("gres/gpu="));
+    let cards = cards.lines().filter_map(|line| line.split_once('|'));
+    let cards: BTreeSet<&str> = cards
+        .filter(|(name, what)| *name == field("PartitionName") && what.contains("gpu"))
+        .map(|(_, what)| what.split('(').next().unwrap_or(what))
+        .collect();
     let mut found = format!("{}: {} nodes", field("PartitionName"), field("TotalNodes"));
-    if let Some(gpus) = gpus {
-        found.push_str(&format!(", {gpus} GPUs"));
+    if !cards.is_empty() {
+        let list: Vec<&str> = cards.into_iter().collect();
+        found.push_str(&format!(" with {}", list.join(" or ")));
     }
     found.push_str(&format!(", limit {}", field("MaxTime")));
     if field("State") != "UP" {
@@ -207,13 +214,14 @@ mod tests {
                  TotalNodes=3 TRES=cpu=6,mem=3000M,node=3,billing=6,gres/gpu=12"
             )
         };
-        let told = partition(&line("REQUEUE", 120, "UP"), true);
-        let text = "gpu: 3 nodes, 12 GPUs, limit 2-00:00:00, preempted jobs: REQUEUE, GraceTime 120 s";
+        let cards = "gpu|gpu:a100:4(S:0-1)\ngpu|gpu:a100:4(S:0)\nhigh|gpu:v100:2";
+        let told = partition(&line("REQUEUE", 120, "UP"), cards, true);
+        let text = "gpu: 3 nodes with gpu:a100:4, limit 2-00:00:00, preempted jobs: REQUEUE, GraceTime 120 s";
         assert_eq!((told.state, told.found.as_str()), (State::Ok, text));
-        assert!(partition(&line("REQUEUE", 10, "UP"), true).remedy.contains("GraceTime=120"));
-        assert!(partition(&line("CANCEL", 120, "UP"), true).remedy.contains("continuation"));
-        assert!(partition(&line("OFF", 0, "UP"), true).state == State::Ok);
-        assert!(partition(&line("OFF", 0, "UP"), false).found.ends_with("no preemption"));
-        assert!(partition(&line("OFF", 0, "DRAIN"), true).found.ends_with("DRAIN"));
+        assert!(partition(&line("REQUEUE", 10, "UP"), "", true).remedy.contains("GraceTime=120"));
+        assert!(partition(&line("CANCEL", 120, "UP"), "", true).remedy.contains("continuation"));
+        assert!(partition(&line("OFF", 0, "UP"), "", true).state == State::Ok);
+        assert!(partition(&line("OFF", 0, "UP"), "", false).found.ends_with("no preemption"));
+        assert!(partition(&line("OFF", 0, "DRAIN"), "", true).found.ends_with("DRAIN"));
     }
 }

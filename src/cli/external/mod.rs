@@ -3,6 +3,7 @@
 
 mod ends;
 mod nodes;
+mod step;
 mod words;
 
 use std::ffi::OsString;
@@ -34,11 +35,14 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     let words = Words::read(&arguments.words)?;
+    let job = words.job();
+    let threads = job.as_ref().ok().and_then(|(_, keys)| keys.threads);
+    step::become_one(&arguments.words, threads, screen)?;
     let folder = PathBuf::from(&words.out);
     fs::create_dir_all(&folder).map_err(|cause| Error::writing(&folder, &cause))?;
     // What an earlier start left would tell RELION that this one has ended.
     End::clear(&words.flag_folder)?;
-    let outcome = words.job().and_then(|(kind, flags)| {
+    let outcome = job.and_then(|(kind, flags)| {
         let job = JobArguments { job: Some(PathBuf::from(kind.name())), flags };
         let code = run::run(run::Arguments { job }, screen)?;
         if code == ExitCode::Done {

@@ -17,7 +17,7 @@ const PARTITIONS: &str = "PartitionName=gpu GraceTime=120 MaxTime=2-00:00:00 Pre
 /// A login node of a cluster. Its srun runs the task at once.
 fn cluster() -> Desk {
     let desk = Desk::new();
-    desk.fake("sinfo", "case \"$*\" in *%G*) echo 'gpu:a100:4(S:0-1)' ;; *) echo slurm 23.11.4 ;; esac");
+    desk.fake("sinfo", "case \"$*\" in *%R*) echo 'gpu|gpu:a100:4(S:0-1)' ;; *%G*) echo 'gpu:a100:4(S:0-1)' ;; *) echo slurm 23.11.4 ;; esac");
     for name in ["sbatch", "squeue", "scancel", "sacct"] {
         desk.fake(name, "exit 0");
     }
@@ -84,7 +84,7 @@ fn a_cluster_is_told_in_full() {
         "ok       controller  Slurmctld(primary) at head is UP",
         "ok       accounting  accounting_storage/slurmdbd, sacct",
         "JobRequeue=0",
-        "ok       partition   gpu: 4 nodes, 16 GPUs, limit 2-00:00:00, preempted jobs: REQUEUE, GraceTime 120 s",
+        "ok       partition   gpu: 4 nodes with gpu:a100:4, limit 2-00:00:00, preempted jobs: REQUEUE, GraceTime 120 s",
         "warning  partition   scavenge: 2 nodes",
         "warning  partition   old: 1 nodes",
         "ok       srun --mpi  none, pmi2, pmix\n",

@@ -97,15 +97,17 @@ fn the_end_of_an_external_job_is_told_to_relion() {
     assert!(code == 64 && text.contains("--o is missing"), "{text}");
 }
 
-/// The template as RELION fills it in for an External job.
-fn filled(desk: &Desk, command: &str) -> String {
+/// The template as RELION fills it in: for a program without MPI the whole line of the command is replaced.
+fn filled(desk: &Desk, command: &str, has_mpi: bool) -> String {
     let (code, text) = desk.told("relion-template");
     assert_eq!(code, 0, "{text}");
-    let mut script = text;
+    let is_command = |line: &str| line.contains("XXXcommandXXX");
+    let lines = text.lines().map(|line| if is_command(line) && !has_mpi { "XXXcommandXXX" } else { line });
+    let mut script = lines.collect::<Vec<_>>().join("\n");
     for (name, value) in [
         ("name", "External/job007/"),
         ("queue", "gpu"),
-        ("mpinodes", "1"),
+        ("mpinodes", "3"),
         ("threads", "4"),
         ("cores", "4"),
         ("dedicated", "8"),
@@ -123,33 +125,62 @@ fn filled(desk: &Desk, command: &str) -> String {
 }
 
 #[test]
-fn the_template_starts_the_job_by_srun_and_lets_it_come_back() {
+fn the_template_starts_the_job_and_lets_it_come_back() {
     let desk = project("exit 75");
     fs::create_dir_all(desk.path("External/job007")).unwrap();
-    fs::write(desk.path("job.sh"), filled(&desk, "program --o External/job007/")).unwrap();
+    desk.fake("dirname", "echo External/job007");
+    desk.fake("srun", "echo \"$*\" >> srun\nread code < code; exit $code");
+    desk.fake("program", "echo \"alone $*\" >> srun\nread code < code; exit $code");
+    desk.fake("relion-rs", "echo \"$*\" > ended; exit 0");
+    let run = |has_mpi: bool, code: &str| {
+        fs::write(desk.path("job.sh"), filled(&desk, "program --o External/job007/", has_mpi)).unwrap();
+        fs::write(desk.path("code"), format!("{code}\n")).unwrap();
+        told(&mut desk.command("/bin/bash", "job.sh"))
+    };
+    assert_eq!(run(true, "0"), (0, String::new()));
+    assert_eq!(run(false, "0"), (0, String::new()));
+    let wanted = "--ntasks=3 --cpus-per-task=4 --kill-on-bad-exit=1 program --o External/job007/\n\
+                  alone --o External/job007/\n";
+    assert_eq!(desk.read("srun"), wanted);
     let header = desk.read("job.sh");
     for line in
         ["--partition=gpu", "--gres=gpu:2", "--time=12:00:00", "--signal=USR2@120", "--open-mode=append", "--requeue"]
     {
         assert!(header.contains(&format!("#SBATCH {line}\n")), "{line}");
     }
-    desk.fake("squeue", "echo 2030-01-02T03:04:05");
-    desk.fake("date", "echo 1893553445");
-    desk.fake("dirname", "echo External/job007");
-    desk.fake("srun", "echo \"$SLURM_JOB_END_TIME $*\" >> srun\nexit $(cat code 2>/dev/null || echo 0)");
-    desk.script("fake/cat", "read line < \"$1\" && echo \"$line\"");
-    desk.fake("relion-rs", "echo \"$*\" > ended; exit 0");
-    let run = || told(desk.command("/bin/bash", "job.sh").env("SLURM_JOB_ID", "5"));
-    assert_eq!(run(), (0, String::new()));
-    let wanted = "1893553445 --ntasks=1 --cpus-per-task=4 --kill-on-bad-exit=1 program --o External/job007/\n";
-    assert_eq!(desk.read("srun"), wanted);
     // An error stays an error, and 75 of another program too.
     for code in ["65", "75"] {
-        fs::write(desk.path("code"), format!("{code}\n")).unwrap();
-        assert_eq!(run().0.to_string(), code);
+        assert_eq!(run(false, code).0.to_string(), code);
         assert!(!desk.path("ended").exists());
     }
     fs::write(desk.path("External/job007/plan.json"), "{}").unwrap();
-    assert_eq!(run().0, 0);
+    assert_eq!(run(false, "75").0, 0);
     assert_eq!(desk.read("ended"), "job end External/job007 --code 75\n");
+}
+
+#[test]
+fn in_a_batch_script_it_becomes_a_step_that_knows_its_end() {
+    let desk = project(WORKS);
+    desk.fake("squeue", "echo 1:00");
+    desk.fake(
+        "srun",
+        "echo \"$*\" > srun; echo \"$SLURM_JOB_END_TIME ${SLURM_CPUS_PER_TASK:-unset}\" > env\n\
+         while [ \"${1#/}\" = \"$1\" ]; do shift; done\nSLURM_STEP_ID=0 exec \"$@\"",
+    );
+    let mut command = desk.command("bin/relion-rs", JOB);
+    let (code, text) = told(command.env("SLURM_JOB_ID", "5").env("SLURM_CPUS_PER_TASK", "9"));
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(ends(&desk), ["RELION_JOB_EXIT_SUCCESS"]);
+    let srun = desk.read("srun");
+    assert!(srun.starts_with("--ntasks=1 --kill-on-bad-exit=1 --cpus-per-task=2 /"), "{srun}");
+    assert!(srun.trim_end().ends_with(&JOB.split_whitespace().collect::<Vec<_>>().join(" ")), "{srun}");
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let said = desk.read("env");
+    let (end, cpus) = said.trim().split_once(' ').unwrap();
+    let end: u64 = end.parse().unwrap();
+    assert!((seconds..=seconds + 60).contains(&end) && cpus == "unset", "{said}");
+    // Without srun it works, and says what that costs.
+    fs::remove_file(desk.path("fake/srun")).unwrap();
+    let (code, text) = told(desk.command("bin/relion-rs", JOB).env("SLURM_JOB_ID", "5"));
+    assert!(code == 0 && text.contains("since the last checkpoint"), "{text}");
 }
