@@ -159,7 +159,7 @@ fn changed(stack: &Path) -> Error {
 pub fn has_room(folder: &Path, bytes: u64) -> Result<()> {
     // A file system that does not say how much is free is tried.
     let Ok(disk) = statvfs(folder) else { return Ok(()) };
-    let free = disk.blocks_available() as u64 * disk.fragment_size() as u64;
+    let free = disk.blocks_available() * disk.fragment_size();
     if disk.blocks() == 0 || free >= bytes {
         return Ok(());
     }

@@ -5,6 +5,7 @@ use crate::error::ExitCode;
 use crate::error::Result;
 use crate::plan::Cluster;
 use crate::plan::Continuation;
+use crate::plan::GpuRequest;
 use crate::plan::Layers;
 use crate::plan::format_bytes;
 use crate::plan::parse_bytes;
@@ -207,7 +208,7 @@ impl Wanted<'_> {
                 format!("Ask for at least {} nodes, or for fewer GPUs.", gpus.div_ceil(gpus_of_node)),
             ));
         }
-        if gpus > 0 && self.cluster.gpu_request == Some(crate::plan::GpuRequest::Gres) && ranks % nodes != 0 {
+        if gpus > 0 && self.cluster.gpu_request == Some(GpuRequest::Gres) && !ranks.is_multiple_of(nodes) {
             return Err(self.error(
                 "gpus",
                 format!("{gpus} GPUs on {nodes} nodes: with gpu_request = \"gres\" every node gives the same number"),
@@ -303,8 +304,7 @@ impl Wanted<'_> {
             ));
         };
         let largest = kinds.iter().map(|kind| kind.memory_mib).max();
-        let least = mib_of_node(0, 0).max(needed);
-        if asked < least {
+        if asked < needed {
             return Err(Error::new(
                 ExitCode::Memory,
                 self.layers.place("cluster.mem"),
@@ -385,7 +385,6 @@ impl Wanted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::GpuRequest;
     use crate::plan::Sources;
     use crate::slurm::partition::parse;
 
