@@ -33,8 +33,9 @@ use super::screen::Screen;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const ENGINE_PATIENCE: Duration = Duration::from_secs(60);
 /// Pages that an installed version brings along.
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("cluster.md", include_str!("../../docs/cluster.md")),
+    ("submit.md", include_str!("../../docs/submit.md")),
     ("cli.md", include_str!("../../docs/cli.md")),
     ("run-folder.md", include_str!("../../docs/run-folder.md")),
     ("exit-codes.md", include_str!("../../docs/exit-codes.md")),

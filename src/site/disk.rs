@@ -42,7 +42,7 @@ fn locks(folder: &Path) -> Finding {
             Err(TryLockError::Error(cause)) => Err(cause),
         }
     };
-    let free = statvfs(folder).map(|system| system.blocks_available() as u64 * system.fragment_size() as u64);
+    let free = statvfs(folder).map(|system| system.blocks_available() * system.fragment_size());
     let free = free.map_or_else(|_| String::new(), |bytes| format!(", {} free", format_bytes(bytes)));
     let care = "Never start two jobs in one run folder there, or have the file system mounted with locks (NFS: without \
                 `nolock`; Lustre: with `flock`).";
@@ -62,7 +62,7 @@ fn locks(folder: &Path) -> Finding {
 fn speed(folder: &Path, bytes: u64) -> Finding {
     let (topic, place) = ("scratch", folder.display());
     let free = match statvfs(folder) {
-        Ok(system) => system.blocks_available() as u64 * system.fragment_size() as u64,
+        Ok(system) => system.blocks_available() * system.fragment_size(),
         Err(cause) => {
             let remedy = "Name a folder that is there: `scratch` in the site file, or TMPDIR.";
             return Finding::warning(topic, format!("{place}: {cause}"), remedy);

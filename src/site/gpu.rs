@@ -82,7 +82,8 @@ fn gpus(findings: &mut Vec<Finding>) -> Vec<Gpu> {
             return Vec::new();
         }
     };
-    let gpus: Vec<Gpu> = listed.lines().filter_map(parse).collect();
+    let instances = call("nvidia-smi", &["-L"]).unwrap_or_default();
+    let gpus = instead_of_cards(listed.lines().filter_map(parse).collect(), &instances);
     if gpus.is_empty() {
         let found = format!("nvidia-smi names none: {}", first_line(&listed));
         findings.push(Finding::missing(topic, found, "In a job, ask for some: --gpus or --gres=gpu:1."));
@@ -106,6 +107,32 @@ fn parse(line: &str) -> Option<Gpu> {
         driver: driver.to_owned(),
         compute_capability: fields.next().filter(|word| !word.contains("N/A")).unwrap_or_default().to_owned(),
     })
+}
+
+/// A card that is cut into instances (MIG) computes through them only; `nvidia-smi -L` lists them below it.
+fn instead_of_cards(cards: Vec<Gpu>, list: &str) -> Vec<Gpu> {
+    let mut all: Vec<Gpu> = Vec::new();
+    for card in cards {
+        let mut below = list.lines().skip_while(|line| !line.contains(&card.uuid)).skip(1);
+        let own = below.by_ref().take_while(|line| !line.starts_with("GPU ")).filter_map(|line| instance(&card, line));
+        let own: Vec<Gpu> = own.collect();
+        if own.is_empty() {
+            all.push(card);
+        } else {
+            all.extend(own);
+        }
+    }
+    all
+}
+
+/// A line such as `  MIG 3g.20gb     Device  0: (UUID: MIG-5c89852c)`. The name tells the memory, rounded up.
+fn instance(card: &Gpu, line: &str) -> Option<Gpu> {
+    let rest = line.trim_start().strip_prefix("MIG ")?;
+    let kind = rest.split_whitespace().next()?;
+    let gigabytes: u64 = kind.split('.').find_map(|part| part.split('+').next()?.strip_suffix("gb"))?.parse().ok()?;
+    let uuid = rest.split_once("UUID: ")?.1.trim_end_matches(')').to_owned();
+    let memory_bytes = gigabytes * 1_000_000_000;
+    Some(Gpu { name: format!("{}, MIG {kind}", card.name), uuid, memory_bytes, ..card.clone() })
 }
 
 fn first_line(text: &str) -> &str {
@@ -139,4 +166,25 @@ fn starting_with(folder: &Path, name: &str) -> Option<PathBuf> {
         .collect();
     found.sort();
     found.into_iter().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_stand_for_the_card_that_they_are_cut_from() {
+        let csv =
+            "NVIDIA A100-SXM4-40GB, GPU-aa, 40960, 550.54, 8.0\nNVIDIA A100-SXM4-40GB, GPU-bb, 40960, 550.54, 8.0";
+        let list = "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa)\n  MIG 3g.20gb     Device  0: (UUID: MIG-1)\n  \
+                    MIG 1g.5gb+me   Device  1: (UUID: MIG-2)\nGPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bb)\n";
+        let told: Vec<(String, u64)> = instead_of_cards(csv.lines().filter_map(parse).collect(), list)
+            .into_iter()
+            .map(|gpu| (gpu.uuid, gpu.memory_bytes))
+            .collect();
+        let wanted = [("MIG-1", 20_000_000_000), ("MIG-2", 5_000_000_000), ("GPU-bb", 40960 << 20)];
+        assert_eq!(told, wanted.map(|(uuid, bytes)| (uuid.to_owned(), bytes)));
+        assert!(parse("No devices were found").is_none());
+        assert_eq!(parse("NVIDIA X, GPU-cc, [N/A], 550, [N/A]").unwrap().memory_bytes, 0);
+    }
 }

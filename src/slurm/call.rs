@@ -150,3 +150,22 @@ fn text_of(reader: Option<JoinHandle<Vec<u8>>>) -> String {
     let bytes = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_takes_too_long_is_asked_to_end_and_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("asked");
+        let script = format!("trap 'echo > {}; exit 0' TERM; while :; do sleep 0.05; done", mark.display());
+        let start = Instant::now();
+        let outcome = call_within("sh", &["-c", &script], Duration::from_millis(300));
+        assert_eq!(outcome, Err(Failure::Late { command: "sh".to_owned(), seconds: 0 }));
+        assert!(mark.is_file(), "it was killed before it could take its request back");
+        let deaf = call_within("sh", &["-c", "trap '' TERM; while :; do sleep 0.05; done"], Duration::from_millis(100));
+        assert!(matches!(deaf, Err(Failure::Late { .. })) && start.elapsed() < Duration::from_secs(20));
+        assert_eq!(call_within("echo", &["a"], Duration::from_secs(20)), Ok("a\n".to_owned()));
+    }
+}

@@ -39,7 +39,7 @@ fn cluster() -> Desk {
     desk.fake("mpirun", "echo 'mpirun (Open MPI) 4.1.4'");
     desk.fake(
         "nvidia-smi",
-        "printf 'NVIDIA A100-SXM4-40GB, GPU-aaaa, 40960, 550.54, 8.0\\nNVIDIA A100-SXM4-80GB, GPU-bbbb, 81920, 550.54, 8.0\\n'",
+        "[ \"$1\" = -L ] || printf 'NVIDIA A100-SXM4-40GB, GPU-aaaa, 40960, 550.54, 8.0\\nNVIDIA A100-SXM4-80GB, GPU-bbbb, 81920, 550.54, 8.0\\n'",
     );
     desk
 }
