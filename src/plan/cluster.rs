@@ -162,6 +162,27 @@ impl Cluster {
         }
     }
 
+    /// An empty text means none: it takes away what a lower layer sets.
+    pub(super) fn without_empty(mut self) -> Self {
+        for value in [
+            &mut self.partition,
+            &mut self.account,
+            &mut self.qos,
+            &mut self.constraint,
+            &mut self.time,
+            &mut self.mem,
+            &mut self.exclude,
+            &mut self.gpu_type,
+            &mut self.gpu_memory,
+            &mut self.mpi,
+        ] {
+            if value.as_deref().is_some_and(|text| text.trim().is_empty()) {
+                *value = None;
+            }
+        }
+        self
+    }
+
     /// The values that were set, by key.
     pub fn set_values(&self) -> Result<Dict> {
         let all = Value::serialize(self).map_err(|cause| Error::internal(format!("cluster: {cause}")))?;

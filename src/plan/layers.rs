@@ -157,7 +157,7 @@ impl Layers {
         Ok(Self {
             values,
             sources: of_job.chain(of_cluster).collect(),
-            cluster: cluster.extract().map_err(of_cluster_table)?,
+            cluster: cluster.extract::<Cluster>().map_err(of_cluster_table)?.without_empty(),
             shared_files: shared_files.map(|path| path.display().to_string()).collect(),
         })
     }

@@ -52,6 +52,16 @@ const REFUSALS: &[(&str, ExitCode, &str)] = &[
     ),
     ("time limit specification", ExitCode::Usage, "Write --time as Slurm does: 90 (minutes), 12:00:00 or 2-00:00:00."),
     (
+        "memory specification can not be satisfied",
+        ExitCode::Memory,
+        "Give a --mem that a node has, or another partition.",
+    ),
+    (
+        "reservation",
+        ExitCode::Usage,
+        "`scontrol show reservation` lists the reservations and who may use them; change or remove --reservation.",
+    ),
+    (
         "requested node configuration is not available",
         ExitCode::Usage,
         "No node has what is asked for: see `sinfo -e -o '%P %D %c %m %G %f'`, and give --gpus, --nodes, --mem, \
@@ -61,11 +71,6 @@ const REFUSALS: &[(&str, ExitCode, &str)] = &[
         "node count specification invalid",
         ExitCode::Usage,
         "Ask for a number of nodes that the partition has and allows: `scontrol show partition`.",
-    ),
-    (
-        "memory specification can not be satisfied",
-        ExitCode::Memory,
-        "Give a --mem that a node has, or another partition.",
     ),
     (
         "invalid generic resource",
@@ -203,7 +208,12 @@ pub fn refusal(failure: &Failure) -> Error {
         (ExitCode::Usage, "The sentence is Slurm's own; `relion-rs submit --dry-run` shows what it was given."),
         |(_, code, fix)| (*code, *fix),
     );
-    Error::new(code, "", failure.to_string(), fix)
+    // Its sentences begin with its name.
+    let problem = match failure {
+        Failure::Refused { command, text, .. } if text.starts_with(&format!("{command}:")) => text.clone(),
+        _ => failure.to_string(),
+    };
+    Error::new(code, "", problem, fix)
 }
 
 /// Which of these jobs wait or run, as `123 RUNNING`.
@@ -270,11 +280,22 @@ mod tests {
                 ExitCode::Unavailable,
                 "munge",
             ),
+            (
+                "sbatch: error: Batch job submission failed: Requested reservation is invalid",
+                ExitCode::Usage,
+                "scontrol",
+            ),
+            (
+                "sbatch: error: Memory specification can not be satisfied\nsbatch: error: Batch job submission failed: \
+                 Requested node configuration is not available",
+                ExitCode::Memory,
+                "--mem",
+            ),
             ("sbatch: error: something new", ExitCode::Usage, "--dry-run"),
         ] {
             let error = said(text);
             assert_eq!(error.code, code, "{error}");
-            assert!(error.problem.contains(text) && error.fix.contains(fix), "{error}");
+            assert!(error.problem == text && error.fix.contains(fix), "{error}");
         }
         let error = refusal(&Failure::Absent { command: "sbatch".to_owned() });
         assert!(error.code == ExitCode::Unavailable && error.fix.contains("login node"), "{error}");

@@ -215,8 +215,9 @@ fn gpus(request: &Request, cluster: &Cluster) -> Option<String> {
 
 fn launch(request: &Request, cluster: &Cluster, gpus: Option<&str>) -> Result<String> {
     if launcher(cluster) == RankLauncher::Mpirun {
-        // Ranks have threads: they must not be bound to a core each.
-        return Ok(format!("mpirun -np {} --bind-to none", request.ranks));
+        // Ranks have threads: they must not be bound to a core each, and are told how many cores they have.
+        let (cpus, ranks) = (request.cpus_per_rank, request.ranks);
+        return Ok(format!("SLURM_CPUS_PER_TASK={cpus} mpirun -np {ranks} --bind-to none"));
     }
     let mut words = vec!["srun --kill-on-bad-exit=1".to_owned()];
     if let Some(mpi) = &cluster.mpi {

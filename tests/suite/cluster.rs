@@ -62,6 +62,11 @@ fn a_partition_has_a_table_in_every_file_and_flags_win() {
     let asked = layers.asked_of_cluster().unwrap();
     assert_eq!((asked.partition.as_deref(), asked.ranks, asked.mem, asked.qos), (Some("gpu"), Some(5), None, None));
 
+    // An empty text takes away what a lower layer says.
+    let none = Cluster { qos: Some(String::new()), ..Cluster::default() };
+    let layers = Layers::load(&Sources { cluster_flags: none, ..sources.clone() }).unwrap();
+    assert_eq!((layers.cluster.qos.as_deref(), layers.source("cluster.qos")), (None, "flag"));
+
     // Flags win over the tables, and the partition of a flag chooses the table.
     let flags = Cluster { partition: Some("low".to_string()), time: Some("7".to_string()), ..Cluster::default() };
     let layers = Layers::load(&Sources { cluster_flags: flags, ..sources }).unwrap();

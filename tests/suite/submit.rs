@@ -226,9 +226,11 @@ fn resources_come_from_the_plan_and_the_partition() {
     site.refused(&format!("{JOB} --partition gpu"), 71, &["a node needs", "gpu has 100.0 MiB", "--memory"]);
     site.refused(&format!("{JOB} --partition cpu --mem 1M"), 71, &["--mem", "1.0 MiB a node is asked for"]);
     site.refused(&format!("{JOB} --partition cpu --gpus 1"), 64, &["--gpus", "the partition cpu has none"]);
-    site.refused(&format!("{JOB} --partition gpu --gpus 13"), 64, &["4 nodes are needed", "has 3"]);
+    site.refused(&format!("{JOB} --partition gpu --gpus 13"), 64, &["4 nodes needed", "has 3"]);
     site.refused(&format!("{JOB} --partition gup"), 64, &["no partition \"gup\"", "`gpu`", "gpu, cpu"]);
     site.refused(&format!("{JOB} --time soon"), 64, &["--time", "is no time limit"]);
+    site.refused(&format!("{JOB} --gpu-memory much"), 64, &["--gpu-memory", "is not a size"]);
+    site.refused(&format!("{JOB} --backend cuda --gpu-memory 40GiB"), 69, &["no CUDA engine"]);
     site.refused(&format!("{JOB} --backend cuda"), 64, &["--gpu-memory", "site's file", "doctor --on-node"]);
     assert!(site.calls("sbatch").is_empty() && !site.at("out").exists());
     // Inputs are looked at before anything is queued.
@@ -354,6 +356,9 @@ fn a_scan_is_an_array_of_run_folders() {
     has(&site.read("out-scan/job.sbatch"), &["out-symmetry-D2-ini_high-40\n)", "#SBATCH --mem="]);
     assert_eq!(site.read("out-scan/jobid"), "101\n");
     assert!(!site.at("out").exists());
+    let text = site.good(&format!("{} --scan seed=1,2 --dry-run", JOB.replace("--out out", "--out dry")));
+    has(&text, &["dry-scan/job.sbatch =====", "dry-seed-1/job.sbatch =====", "relion-rs job end"]);
+    assert!(!site.at("dry-scan").exists() && !site.at("dry-seed-1").exists());
     let twenty: Vec<String> = (1..=20).map(|seed| seed.to_string()).collect();
     let job = JOB.replace("--out out", "--out many");
     site.good(&format!("{job} --scan seed={} --array 0-19", twenty.join(",")));
@@ -384,6 +389,9 @@ fn stacks_are_staged_by_a_job_of_their_own_and_shared() {
     let stage = site.read("out/stage.sbatch");
     has(&stage, &["exec relion-rs stage "]);
     assert!(!stage.contains("gpus-per-task") && !stage.contains("gres"), "{stage}");
+
+    // A resume with other resources reads the copies too.
+    has(&site.good("resume out --gpus 2 --dry-run"), &[&format!("export RELION_RS_STAGE={}\n", folder.display())]);
 
     // The verb of that job, twice, and from two processes at once.
     let words = format!("stage out --to {}", folder.display());
@@ -495,7 +503,7 @@ fn resume_submits_the_same_script_or_one_with_other_resources() {
         &site.read("out/job.sbatch"),
         &["#SBATCH --ntasks=2\n", "#SBATCH --reservation=r1\n", "#SBATCH --time=03:00:00\n"],
     );
-    site.refused("resume out --gpus 99", 64, &["nodes are needed"]);
+    site.refused("resume out --gpus 99", 64, &["nodes needed"]);
     assert_eq!(site.calls("sbatch").len(), 6);
     site.refused("resume out --here --gpus 1", 64, &["no meaning", "relion-rs submit"]);
 }

@@ -122,12 +122,15 @@ fn anew(
         _ => Continuation::Requeue,
     };
     // Copies that were made are there still, or are told as missing.
-    let stage = there.and_then(|text| text.lines().find_map(|line| line.strip_prefix(STAGE_LINE)));
+    let has_copies = there.is_some_and(|text| text.lines().any(|line| line.starts_with(STAGE_LINE)));
+    let variable = |name: &str| std::env::var(name).ok();
+    let folder = || super::steps::stage_folder(layers.cluster.scratch.as_deref(), &variable);
+    let stage = if has_copies { Some(folder()?) } else { None };
     let places = Places {
         run: absolute(run_dir.root())?,
         working_directory: plan.working_directory.clone(),
         programs: engine::program()?.parent().map(Path::to_path_buf).unwrap_or_default(),
-        stage: stage.map(|folder| folder.trim_matches('\'').into()),
+        stage,
     };
     script::job(&places, &request, &layers.cluster, asked.flags)
 }

@@ -22,6 +22,8 @@ use crate::plan::Continuation;
 use crate::plan::Layers;
 use crate::plan::Plan;
 use crate::plan::RunDir;
+use crate::plan::format_bytes;
+use crate::plan::parse_bytes;
 use crate::refine::plan::plan as count;
 use crate::site::saved_gpu_memory;
 use crate::slurm::partition;
@@ -204,6 +206,10 @@ fn joined(words: &[String]) -> Vec<String> {
 
 /// A GPU's memory decides what fits there, and a login node has no GPU to ask.
 fn knows_its_gpu(layers: &Layers) -> Result<()> {
+    if let Some(text) = layers.cluster.gpu_memory.as_ref().filter(|text| parse_bytes(text).is_none()) {
+        let problem = format!("{text:?} is not a size of memory");
+        return Err(layers.error("cluster.gpu_memory", problem, "Write it like 40GiB."));
+    }
     if layers.values.backend != Some(Backend::Cuda) || layers.cluster.gpu_memory.is_some() {
         return Ok(());
     }
@@ -465,7 +471,9 @@ fn submit(batch: &Batch, runs: &[Run]) -> Result<Told> {
 }
 
 fn show(batch: &Batch, screen: &Screen) -> Result<()> {
-    let scripts: Vec<&Script> = batch.stage.iter().chain([&batch.main]).chain(&batch.then).collect();
+    // The scripts of a scan's runs are alike: one is enough to see.
+    let scripts = batch.stage.iter().chain([&batch.main]).chain(&batch.then).chain(batch.of_tasks.first());
+    let scripts: Vec<&Script> = scripts.collect();
     if screen.is_json() {
         let shown: Vec<serde_json::Value> = scripts
             .iter()
@@ -503,7 +511,7 @@ fn summary(request: &Request) -> String {
     }
     text += &format!(", {} a rank", counted(request.cpus_per_rank as usize, "core"));
     if let Some(mib) = request.mem_mib {
-        text += &format!(", {} a node", crate::plan::format_bytes(mib << 20));
+        text += &format!(", {} a node", format_bytes(mib << 20));
     }
     if let Some(seconds) = request.seconds {
         text += &format!(", {}", time::text(seconds));

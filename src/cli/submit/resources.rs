@@ -15,6 +15,8 @@ use crate::slurm::script::Request;
 use crate::slurm::time;
 use crate::slurm::time::Limit;
 
+use super::super::screen::counted;
+
 /// Memory beside what the plan counts: the shell, srun, pages of files that are being written.
 const BESIDE: f64 = 1.1;
 const BESIDE_BYTES: u64 = 256 << 20;
@@ -156,7 +158,7 @@ impl Wanted<'_> {
             let what = if gpus > 0 { "GPUs, a rank each" } else { "ranks" };
             return Err(self.error(
                 "nodes",
-                format!("{nodes} nodes for {ranks} {what}: some would have nothing to do"),
+                format!("{} for {ranks} {what}: some would have nothing to do", counted(nodes as usize, "node")),
                 "Ask for fewer --nodes, or for more --gpus or --ranks.",
             ));
         }
@@ -204,7 +206,7 @@ impl Wanted<'_> {
         if gpus > gpus_of_node.saturating_mul(nodes) {
             return Err(self.error(
                 "gpus",
-                format!("{gpus} GPUs on {nodes} nodes, which have {gpus_of_node} each"),
+                format!("{gpus} GPUs on {}, with {gpus_of_node} each", counted(nodes as usize, "node")),
                 format!("Ask for at least {} nodes, or for fewer GPUs.", gpus.div_ceil(gpus_of_node)),
             ));
         }
@@ -218,7 +220,11 @@ impl Wanted<'_> {
         match available(kinds) {
             Some(there) if nodes > there => Err(self.error(
                 "nodes",
-                format!("{nodes} nodes are needed; the partition {} has {there} that fit", self.partition_name()),
+                format!(
+                    "{} needed; the partition {} has {there} that fit",
+                    counted(nodes as usize, "node"),
+                    self.partition_name()
+                ),
                 "Ask for fewer --nodes, --gpus or --ranks, or choose another --partition.",
             )),
             _ => Ok(()),
@@ -268,9 +274,9 @@ impl Wanted<'_> {
             ExitCode::Memory,
             self.layers.place("cluster.mem"),
             format!(
-                "a node needs {} for {per_node} rank{}, and the largest one of {} has {}",
+                "a node needs {} for {}, and the largest one of {} has {}",
                 mib(needed),
-                if per_node == 1 { "" } else { "s" },
+                counted(per_node as usize, "rank"),
                 self.partition_name(),
                 mib(largest)
             ),
@@ -308,7 +314,12 @@ impl Wanted<'_> {
             return Err(Error::new(
                 ExitCode::Memory,
                 self.layers.place("cluster.mem"),
-                format!("{} a node is asked for, and {per_node} rank(s) on it need {}", mib(asked), mib(needed)),
+                format!(
+                    "{} a node is asked for, and {} on it need {}",
+                    mib(asked),
+                    counted(per_node as usize, "rank"),
+                    mib(needed)
+                ),
                 "Leave --mem out: it is taken from the plan. --memory caps what a rank takes.",
             ));
         }
@@ -402,9 +413,9 @@ mod tests {
     fn a_job_gets_its_share_of_a_node() {
         let flags = Cluster { gpus: Some(2), ..Cluster::default() };
         let Decided { request, notes } = decided(flags, GPU, 4, 1.0).unwrap();
-        assert_eq!((request.nodes, request.ranks, request.cpus_per_rank, request.gpus_per_node), (1, 2, 8, 2));
-        // 2 x 4 GiB and a tenth, 256 MiB, in steps of 128 MiB; 1 h on 16 cores, 2 ranks of 8, doubled.
-        assert_eq!((request.mem_mib, request.seconds), (Some(9344), Some(7200)));
+        assert_eq!((request.nodes, request.ranks, request.cpus_per_rank, request.gpus_per_node), (1, 2, 4, 2));
+        // 2 x 4 GiB and a tenth, 256 MiB, in steps of 128 MiB; 1 h on 16 cores, 2 ranks of 4, doubled.
+        assert_eq!((request.mem_mib, request.seconds), (Some(9344), Some(14400)));
         assert!(notes.is_empty(), "{notes:?}");
         let request = decided(Cluster::default(), GPU, 4, 1.0).unwrap().request;
         assert_eq!((request.nodes, request.ranks, request.cpus_per_rank, request.gpus_per_node), (1, 1, 32, 0));
@@ -441,8 +452,8 @@ mod tests {
         let gpus = |gpus| Cluster { gpus: Some(gpus), ..Cluster::default() };
         for (flags, gib, code, said) in [
             (gpus(1), 100, ExitCode::Memory, "needs 110.2 GiB for 1 rank, and the largest one of gpu has 62.5 GiB"),
-            (gpus(13), 1, ExitCode::Usage, "4 nodes are needed; the partition gpu has 3 that fit"),
-            (Cluster { nodes: Some(1), ..gpus(5) }, 1, ExitCode::Usage, "5 GPUs on 1 nodes, which have 4 each"),
+            (gpus(13), 1, ExitCode::Usage, "4 nodes needed; the partition gpu has 3 that fit"),
+            (Cluster { nodes: Some(1), ..gpus(5) }, 1, ExitCode::Usage, "5 GPUs on 1 node, with 4 each"),
             (Cluster { nodes: Some(2), ..gpus(1) }, 1, ExitCode::Usage, "2 nodes for 1 GPUs"),
             (Cluster { ranks: Some(3), ..gpus(2) }, 1, ExitCode::Usage, "3 ranks and 2 GPUs"),
             (Cluster { gpu_type: Some("h100".to_owned()), ..gpus(2) }, 1, ExitCode::Usage, "type \"h100\""),
