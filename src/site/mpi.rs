@@ -10,7 +10,7 @@ use super::answer::Finding;
 pub fn look(engine: &Value, has_slurm: bool, findings: &mut Vec<Finding>) {
     let built = match engine {
         Value::Null | Value::Bool(false) => None,
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => Some(in_short(text)),
         other => Some(other.to_string()),
     };
     let flavours = if has_slurm { process_managers(findings) } else { Vec::new() };
@@ -37,6 +37,12 @@ pub fn look(engine: &Value, has_slurm: bool, findings: &mut Vec<Finding>) {
     if let (Some(built), true) = (&built, has_slurm) {
         findings.push(pmix(built, &flavours));
     }
+}
+
+/// Libraries tell who built them, and when and how, behind the first comma or line.
+fn in_short(text: &str) -> String {
+    let first = text.trim().split([',', '\n']).next().unwrap_or_default();
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What srun can start ranks with.

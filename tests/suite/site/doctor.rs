@@ -108,13 +108,19 @@ fn an_engine_with_mpi_needs_something_that_starts_its_ranks() {
         let probe = format!(
             r#"{{"version":"VERSION","hdf5":"1.14.0","instruction_set":"avx2","backends":["cpu","cuda"],"mpi":"{mpi}"}}"#
         );
-        desk.script("bin/relion-rs-rank", &format!("echo '{probe}'"));
+        desk.script("bin/relion-rs-rank", &format!("printf '%s' '{probe}'"));
         desk.told("doctor --scratch-mib 0").1
     };
-    let text = engine("Open MPI 4.1.4");
-    assert!(text.contains("ok       PMIx        srun --mpi=pmix") && text.contains("missing  NVRTC"), "{text}");
+    let text = engine("Open MPI v4.1.4, package: Debian OpenMPI, ident: 4.1.4");
+    assert!(
+        text.contains("engine: Open MPI v4.1.4; mpirun")
+            && text.contains("ok       PMIx        srun --mpi=pmix")
+            && text.contains("missing  NVRTC"),
+        "{text}"
+    );
     desk.fake("srun", "printf 'MPI plugin types are...\\n\\tnone\\n\\tpmi2\\n'");
     assert!(line(&engine("Open MPI 4.1.4"), "PMIx")[1].contains("launcher = \"mpirun\""));
+    assert!(engine("MPICH Version:\\t4.0.2\\nMPICH CC: gcc").contains("engine: MPICH Version: 4.0.2;"));
     assert!(engine("MPICH 4.0.2").contains("ok       PMIx        not there; srun --mpi=pmi2 suits"));
     desk.fake("srun", "echo 'srun: fatal: no plugins' >&2; exit 1");
     fs::remove_file(desk.path("fake/mpirun")).unwrap();
