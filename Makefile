@@ -26,7 +26,6 @@ test-long: setup ## the test suite with the long tests
 	CARGO=$(CARGO) tests/long.sh
 
 test-modules: setup ## install into a folder and use it by Lmod and by environment-modules
-	@.ci/setup lmod tcl man-db
 	$(CARGO) build --locked
 	tests/modules.sh target/debug/relion-rs
 

@@ -1,8 +1,13 @@
 #!/bin/bash
 # `module install` as a new user meets it: a login shell with Lmod, and one with environment-modules, which is unpacked
-# beside it because the two packages exclude each other. One line a check, exit 1 if any failed. Needs lmod, tcl and
-# man-db (`make test-modules` installs them), and apt for the other. Usage: modules.sh RELION-RS [FOLDER]
+# beside it because the two packages exclude each other. One line a check, exit 1 if any failed, 69 if something that it
+# needs cannot be had. Usage: modules.sh RELION-RS [FOLDER]
 set -uo pipefail
+if [ "$(dpkg-query -W -f '${db:Status-Status}' environment-modules 2>/dev/null)" = installed ]; then
+    echo "left out: environment-modules is installed here, and Lmod would replace it" >&2
+    exit 69
+fi
+"$(dirname "$0")/../.ci/setup" lmod tcl man-db || exit 69
 program=$(realpath "$1")
 folder=${2:-$(mktemp -d)}
 mkdir -p "$folder/home" || exit 73
@@ -31,7 +36,6 @@ fi
 em=$(realpath "$em")
 command=$(find "$em/usr/lib" -name modulecmd.tcl | grep -m1 -- -linux- || find "$em/usr/lib" -name modulecmd.tcl | head -1)
 sed "s#'[^']*modulecmd.tcl'#'$command'#g" "$em/usr/share/modules/init/bash" >"$folder/init"
-[ -e /etc/profile.d/lmod.sh ] || { echo "Lmod is not installed: apt-get install lmod" >&2; exit 69; }
 
 # Two versions, the older one a stand-in that tells its name.
 older=0.0.9

@@ -28,6 +28,12 @@ pub struct Removed {
 /// # Errors
 /// `NoInput` when it is not installed; `CannotCreate` or `Io` when something cannot be removed.
 pub fn uninstall(prefix: &Path, version: &str) -> Result<Removed> {
+    if version.is_empty() || version.starts_with('.') || version.contains('/') {
+        return Err(Error::usage(
+            format!("{version:?} is no version"),
+            "Name it as the folders below PREFIX/relion-rs are named: 0.1.0",
+        ));
+    }
     let base = prefix.join(NAME);
     let root = base.join(version);
     let Some(list) = Manifest::read(&root)? else {

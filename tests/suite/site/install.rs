@@ -132,6 +132,8 @@ fn an_upgrade_goes_on_with_the_settings_and_versions_live_side_by_side() {
     assert!(prefix.join("relion-rs/0.0.9/bin/relion-rs").is_file());
     let (code, text) = desk.told("module uninstall apps 0.3.4");
     assert!(code == 66 && text.contains("Installed there: 0.0.9, 0.0.10"), "{text}");
+    let (code, text) = desk.told("module uninstall apps ../relion-rs/0.0.9");
+    assert!(code == 64 && text.contains("is no version"), "{text}");
     assert_eq!(desk.told("module uninstall apps 0.0.10").0, 0);
     assert!(default().contains("\"0.0.9\""), "{}", default());
     assert_eq!(desk.told("module uninstall apps 0.0.9").0, 0);
