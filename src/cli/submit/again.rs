@@ -110,14 +110,14 @@ fn anew(
     asked: &Asked<'_>,
     screen: &Screen,
 ) -> Result<String> {
-    let site = super::site(&layers.cluster)?;
-    let count = |cpus: u32| super::need(&[plan], cpus);
+    let site = super::site::site(&layers.cluster)?;
+    let count = |cpus: u32| super::site::need(&[plan], cpus);
     let decided = super::resources::decide(layers, site.partition.as_ref(), plan.threads, &count)?;
     for note in site.notes.iter().chain(&decided.notes) {
         screen.warning(note);
     }
     let mut request = decided.request;
-    request.continuation = match super::continuation(&layers.cluster, site.partition.as_ref()) {
+    request.continuation = match super::site::continuation(&layers.cluster, site.partition.as_ref()) {
         Continuation::Dependency => Continuation::Dependency,
         _ => Continuation::Requeue,
     };

@@ -79,6 +79,36 @@ pub fn with_end(out: &Path, end: &str) -> PathBuf {
     out.with_file_name(name)
 }
 
+/// The value of `--array` of sbatch: all tasks, unless some were named.
+///
+/// # Errors
+/// `Usage` for tasks that the scan does not have.
+pub fn tasks(asked: Option<&str>, count: usize) -> Result<String> {
+    let all = format!("0-{}", count - 1);
+    let Some(asked) = asked.map(str::trim) else { return Ok(all) };
+    let (tasks, limit) = asked.split_once('%').map_or((asked, None), |(tasks, limit)| (tasks, Some(limit)));
+    let number = |text: &str| text.parse::<usize>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_range = |part: &str| {
+        let (range, step) = part.split_once(':').map_or((part, None), |(range, step)| (range, Some(step)));
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        let in_scan = number(from).zip(number(to)).is_some_and(|(from, to)| from <= to && to < count);
+        in_scan && step.is_none_or(|step| number(step).is_some_and(|step| step > 0))
+    };
+    let is_good = (tasks.is_empty() || tasks.split(',').all(is_range))
+        && limit.is_none_or(|limit| number(limit).is_some_and(|limit| limit > 0))
+        && !asked.is_empty();
+    if !is_good {
+        return Err(Error::new(
+            ExitCode::Usage,
+            format!("--array {asked}"),
+            format!("names no tasks of this scan, which has {count}: {all}"),
+            format!("Write {all} for all, 0,{} for two of them, %4 for four at a time.", count - 1),
+        ));
+    }
+    let limit = limit.map(|limit| format!("%{limit}")).unwrap_or_default();
+    Ok(format!("{}{limit}", if tasks.is_empty() { &all } else { tasks }))
+}
+
 fn parsed(scan: &str) -> Result<(String, Vec<String>)> {
     let form = "Write --scan KEY=A,B,...: --scan symmetry=C1,D2.";
     let (key, values) = scan.split_once('=').ok_or_else(|| fault(scan, "has no `=`".to_owned(), form))?;
