@@ -5,7 +5,7 @@ DEMO  ?= demo
 # What a Debian or Ubuntu machine with Rust lacks: a linker, HDF5, and readelf for one test.
 PACKAGES = gcc libc6-dev make pkg-config libhdf5-dev binutils
 
-.PHONY: help setup build demo test test-long check bless man bench bench-relion interop install
+.PHONY: help setup build demo test test-long test-modules check bless man bench bench-relion interop install
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -25,13 +25,17 @@ test: setup ## the test suite
 test-long: setup ## the test suite with the long tests
 	CARGO=$(CARGO) tests/long.sh
 
+test-modules: setup ## install into a folder and use it by Lmod and by environment-modules
+	$(CARGO) build --locked
+	tests/modules.sh target/debug/relion-rs
+
 check: setup ## format, lints, documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 bless: setup ## write the generated pages and golden texts anew
-	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs submit_scripts::
+	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs submit_scripts:: recipes
 
 man: build ## write the man pages to target/man
 	target/release/relion-rs man target/man

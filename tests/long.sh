@@ -21,3 +21,7 @@ if [ -z "${TEST_SMALL_DISK:-}" ]; then
 fi
 # shellcheck disable=SC2086
 $cargo test --locked -- --include-ignored $skip
+# Installed versions under real module systems.
+code=0
+tests/modules.sh target/debug/relion-rs || code=$?
+[ "$code" -eq 69 ] && echo "left out: tests/modules.sh (see above)" || exit "$code"

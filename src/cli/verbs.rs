@@ -18,16 +18,20 @@ use super::checkpoint;
 use super::compare;
 use super::completions;
 use super::config;
+use super::doctor;
 use super::drill;
+use super::external;
 use super::import;
 use super::in_job;
 use super::logs;
 use super::man;
 use super::mask;
+use super::module;
 use super::new;
 use super::parent::tie_to;
 use super::plan;
 use super::postprocess;
+use super::relion;
 use super::report;
 use super::resume;
 use super::run;
@@ -98,6 +102,15 @@ pub enum Verb {
     /// Look at the settings
     #[command(subcommand)]
     Config(config::Verb),
+    /// Look at this machine and its cluster: what is there, what is missing, and what to do about it
+    Doctor(doctor::Arguments),
+    /// Install versions side by side, with module files
+    #[command(subcommand)]
+    Module(module::Verb),
+    /// Run as an External job of RELION's GUI
+    External(external::Arguments),
+    /// Print a batch script that RELION's GUI fills in (RELION_QSUB_TEMPLATE)
+    RelionTemplate,
     /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Write the man pages into a folder
@@ -170,6 +183,10 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Drill(arguments) => drill::run(&arguments, screen),
         Verb::Compare(arguments) => compare::run(&arguments, screen),
         Verb::Config(verb) => config::run(verb, screen),
+        Verb::Doctor(arguments) => doctor::run(&arguments, screen),
+        Verb::Module(verb) => module::run(&verb, screen),
+        Verb::External(arguments) => external::run(&arguments, screen),
+        Verb::RelionTemplate => relion::run(screen),
         Verb::Completions(arguments) => completions::run(&arguments, screen),
         Verb::Man(arguments) => man::run(&arguments, screen),
     }

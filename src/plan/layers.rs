@@ -77,8 +77,9 @@ impl Provider for Layer {
 }
 
 impl Sources {
-    /// The site file (`/etc/relion-rs/site.toml` or `$RELION_RS_SITE_FILE`), the user's file
-    /// (`~/.config/relion-rs/config.toml` or `$RELION_RS_USER_FILE`) and the environment of this process.
+    /// The site file (`$RELION_RS_SITE_FILE`, else `etc/relion-rs/site.toml` beside this program's `bin`, else below
+    /// `/`), the user's file (`~/.config/relion-rs/config.toml` or `$RELION_RS_USER_FILE`) and the environment of this
+    /// process.
     ///
     /// # Errors
     /// `NoInput` when a variable names a file that does not exist.
@@ -92,7 +93,7 @@ impl Sources {
             .filter(|folder| !folder.is_empty())
             .map(PathBuf::from)
             .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
-        let usual_site = Some(PathBuf::from("/etc/relion-rs/site.toml")).filter(|path| path.is_file());
+        let usual_site = usual_site_files().into_iter().find(|path| path.is_file());
         let usual_user = home.map(|folder| folder.join("relion-rs/config.toml")).filter(|path| path.is_file());
         Ok(Self {
             site_file: named("SITE_FILE").or(usual_site),
@@ -103,6 +104,14 @@ impl Sources {
             ..Self::default()
         })
     }
+}
+
+/// Where a site file lies if no variable names one: with the installed program, else on the machine.
+fn usual_site_files() -> Vec<PathBuf> {
+    const NAME: &str = "etc/relion-rs/site.toml";
+    let program = std::env::current_exe().ok();
+    let beside = program.as_deref().and_then(Path::parent).and_then(Path::parent).map(|prefix| prefix.join(NAME));
+    beside.into_iter().chain([Path::new("/").join(NAME)]).collect()
 }
 
 impl Layers {

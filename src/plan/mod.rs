@@ -18,6 +18,7 @@ pub use cluster::CLUSTER_TABLE;
 pub use cluster::Cluster;
 pub use cluster::Continuation;
 pub use cluster::GpuRequest;
+pub use cluster::PARTITIONS_TABLE;
 pub use cluster::RankLauncher;
 pub use decided::Plan;
 pub use decided::PlanFormat;

@@ -19,6 +19,7 @@ pub use act::requeue;
 pub use act::resubmit;
 pub use call::Failure;
 pub use call::call;
+pub use call::call_within;
 pub use job::Job;
 pub use job::State;
 pub use nodes::expand;

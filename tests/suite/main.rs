@@ -25,6 +25,7 @@ mod postprocess;
 mod refine;
 mod resuming;
 mod sampling;
+mod site;
 mod star;
 mod submit;
 mod submit_scripts;

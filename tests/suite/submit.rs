@@ -459,13 +459,17 @@ fn a_run_goes_on_in_further_jobs_where_a_preempted_one_is_cancelled() {
             format!("--parsable --dependency=afterany:{} --kill-on-invalid-dep=yes HERE/out/job.sbatch", 100 + n);
         assert_eq!(*call, wanted);
     }
-    assert!(calls[4].contains("--dependency=afterok:104 "));
+    // Whichever of them finishes the run.
+    let any = "afterok:101?afterok:102?afterok:103?afterok:104";
+    assert!(calls[4].contains(&format!("--dependency={any} ")));
+    let job = |out: &str| JOB.replace("--out out", &format!("--out {out}"));
+    has(&site.good(&format!("{} --partition cpu --after out --dry-run", job("next"))), &["#SBATCH"]);
+    site.refused(&format!("{} --after out --after 7", job("next")), 64, &["Slurm cannot wait", any]);
     assert_eq!(site.read("out/jobid"), "101 102 103 104\n");
     has(&site.read("out/job.sbatch"), &["#SBATCH --no-requeue\n", "RELION_RS_CONTINUATION=dependency"]);
     has(&site.good("resume out"), &["submitted job 106", "goes on in: 107, 108, 109"]);
     // Asked for, and switched off.
     site.fake("scontrol", &format!("echo '{MODES}'"));
-    let job = |out: &str| JOB.replace("--out out", &format!("--out {out}"));
     site.good(&format!("{} --continuation dependency --continuations 1", job("two")));
     assert_eq!(site.read("two/jobid"), "110 111\n");
     site.good(&format!("{} --requeue false", job("off")));

@@ -115,7 +115,7 @@ pub fn batch(
     };
     let mut dependency: Vec<String> = Vec::new();
     for word in &arguments.after {
-        dependency.push(format!("afterok:{}", send::job_of(word)?));
+        dependency.push(send::after(word)?);
     }
     dependency.extend(arguments.dependency.clone());
     let batch = Batch {
@@ -128,7 +128,7 @@ pub fn batch(
             _ => 0,
         },
         request,
-        dependency: (!dependency.is_empty()).then(|| dependency.join(",")),
+        dependency: send::all_of(&dependency)?,
         waits: if is_array { "aftercorr" } else { "afterok" },
     };
     Ok((batch, notes))
@@ -180,13 +180,12 @@ impl Batch {
             .map_err(|error| send::taken_back(error, &all))?;
         all.extend(main.iter().cloned());
         let mut then = Vec::new();
-        // A chain has ended when its last job has.
-        let mut last = main[main.len() - 1].clone();
+        let mut after = send::after_good_end(self.waits, &main);
         for script in &self.then {
-            let after = format!("{}:{last}", self.waits);
-            last = script.submit(Some(&after)).map_err(|error| send::taken_back(error, &all))?;
-            all.push(last.clone());
-            then.push(last.clone());
+            let id = script.submit(Some(&after)).map_err(|error| send::taken_back(error, &all))?;
+            after = format!("{}:{id}", self.waits);
+            all.push(id.clone());
+            then.push(id);
         }
         for (task, run) in runs.iter().enumerate() {
             let ids: Vec<String> = match self.main.arguments.is_empty() {

@@ -22,6 +22,7 @@ use crate::plan::Layers;
 use crate::plan::Plan;
 use crate::plan::RunDir;
 use crate::plan::parse_bytes;
+use crate::site::saved_gpu_memory;
 
 pub use again::Asked;
 pub use again::again;
@@ -178,7 +179,11 @@ fn knows_its_gpu(layers: &Layers) -> Result<()> {
     if layers.values.backend != Some(Backend::Cuda) || layers.cluster.gpu_memory.is_some() {
         return Ok(());
     }
-    let partition = layers.cluster.partition.as_deref().unwrap_or("PARTITION");
+    let partition = layers.cluster.partition.as_deref();
+    if partition.and_then(saved_gpu_memory).is_some() {
+        return Ok(());
+    }
+    let partition = partition.unwrap_or("PARTITION");
     Err(Error::new(
         ExitCode::Usage,
         layers.place("backend"),

@@ -137,22 +137,44 @@ pub fn refuse_active(run_dir: &RunDir, screen: &Screen) -> Result<()> {
     }
 }
 
-/// The number of a job to wait for: itself, or the last one of a run folder.
+/// Waiting for a good end of a run. When the run is finished before its last continuation, the job that finished it
+/// ends well and those behind it are cancelled: any of them will do.
+pub fn after_good_end(kind: &str, ids: &[String]) -> String {
+    let all: Vec<String> = ids.iter().map(|id| format!("{kind}:{id}")).collect();
+    all.join("?")
+}
+
+/// Waiting for a job, by its number or its run folder.
 ///
 /// # Errors
 /// `Usage` for what is neither a number nor a folder that was submitted.
-pub fn job_of(word: &str) -> Result<String> {
+pub fn after(word: &str) -> Result<String> {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
-    if is_number(word) && !Path::new(word).is_dir() {
-        return Ok(word.to_owned());
+    let ids =
+        if is_number(word) && !Path::new(word).is_dir() { vec![word.to_owned()] } else { last(&RunDir::new(word))? };
+    if !ids.is_empty() {
+        return Ok(after_good_end("afterok", &ids));
     }
-    // The last of a chain ends when the run does.
-    last(&RunDir::new(word))?.pop().ok_or_else(|| {
-        Error::new(
+    Err(Error::new(
+        ExitCode::Usage,
+        format!("--after {word}"),
+        "is neither the number of a job nor a run folder that was submitted",
+        "Give the number that `relion-rs submit` or sbatch told, or the run folder of a submitted run.",
+    ))
+}
+
+/// Several dependencies, all of which must be fulfilled.
+///
+/// # Errors
+/// `Usage` where one of them is a choice: Slurm knows no mixture of `,` and `?`.
+pub fn all_of(dependencies: &[String]) -> Result<Option<String>> {
+    if dependencies.len() > 1 && dependencies.iter().any(|one| one.contains('?')) {
+        return Err(Error::new(
             ExitCode::Usage,
-            format!("--after {word}"),
-            "is neither the number of a job nor a run folder that was submitted",
-            "Give the number that `relion-rs submit` or sbatch told, or the run folder of a submitted run.",
-        )
-    })
+            "--after",
+            format!("Slurm cannot wait for all of this at once: {}", dependencies.join(" and ")),
+            "A run with continuations can only be waited for alone: chain the jobs one after the other.",
+        ));
+    }
+    Ok((!dependencies.is_empty()).then(|| dependencies.join(",")))
 }
