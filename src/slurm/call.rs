@@ -19,6 +19,8 @@ use nix::unistd::Pid;
 
 /// A controller that is restarting answers within a minute or not at all.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Variables that say where the cluster is and who asks, and nothing of a job.
+const OF_CLUSTER: [&str; 4] = ["SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"];
 const PAUSE: Duration = Duration::from_millis(5);
 /// After SIGTERM, in which `srun` takes its request for an allocation back.
 const GRACE: Duration = Duration::from_secs(2);
@@ -73,7 +75,7 @@ pub fn call_as_outsider<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Resu
     let mut process = Command::new(command);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("SLURM") && text != "SLURM_CONF" {
+        if text.starts_with("SLURM") && !OF_CLUSTER.contains(&text.as_ref()) {
             process.env_remove(&name);
         }
     }

@@ -183,9 +183,13 @@ fn flags_end_up_in_the_script_and_what_follows_dashes_too() {
             "EXCLUDE_BROKEN_NODES=false",
         ],
     );
-    // The environment of the job that submits is not the job's.
-    let (code, _) = said(site.command("config show").env("RELION_RS_PARTITION", "gpu"));
-    assert_eq!(code, 0);
+    // The environment of a job that submits is not the new job's, and the way to the cluster stays.
+    let there = site.commands.path().join("environment");
+    site.fake("sbatch", &format!("echo \"$SLURM_RESTART_COUNT,$SLURM_CONF,$SLURM_JWT\" > {}; echo 7", there.display()));
+    let mut command = site.command(&JOB.replace("--out out", "--out other"));
+    command.envs([("SLURM_RESTART_COUNT", "9"), ("SLURM_CONF", "/etc/slurm.conf"), ("SLURM_JWT", "token")]);
+    assert_eq!(said(&mut command).0, 0);
+    assert_eq!(fs::read_to_string(there).unwrap(), ",/etc/slurm.conf,token\n");
 }
 
 #[test]
