@@ -7,7 +7,7 @@ PACKAGES = gcc libc6-dev make pkg-config libhdf5-dev binutils
 # And for a Slurm of our own, on this machine.
 SLURM = slurm-wlm munge
 
-.PHONY: help setup build demo test test-cluster test-long check bless man bench bench-relion interop install
+.PHONY: help setup build demo test test-cluster test-long test-modules check bless man bench bench-relion interop install
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -32,13 +32,17 @@ test-cluster: setup ## refinements under a real Slurm, started on this machine; 
 test-long: setup ## the test suite with the long tests
 	CARGO=$(CARGO) tests/long.sh
 
+test-modules: setup ## install into a folder and use it by Lmod and by environment-modules
+	$(CARGO) build --locked
+	tests/modules.sh target/debug/relion-rs
+
 check: setup ## format, lints, documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 bless: setup ## write the generated pages and golden texts anew
-	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs
+	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs submit_scripts:: recipes
 
 man: build ## write the man pages to target/man
 	target/release/relion-rs man target/man

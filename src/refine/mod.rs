@@ -119,7 +119,10 @@ fn refine(
     for sentence in inputs.not_applied(plan) {
         account.warn(&sentence)?;
     }
-    let images = Images::new(&inputs.dataset, &inputs.headers);
+    let (images, warning) = Images::of_run(&inputs)?;
+    if let Some(warning) = warning {
+        account.warn(&warning)?;
+    }
     let files = Files::new(run_dir, plan);
     let job = Job { plan, inputs: &inputs, images: &images, files: &files };
     let team = crew.as_ref().map_or(Team::alone(), |crew| crew.team);
