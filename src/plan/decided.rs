@@ -25,11 +25,12 @@ pub enum PlanFormat {
 }
 
 /// Keys that may differ when a run folder is continued: none of them changes a result.
-const MAY_CHANGE: [&str; 9] = [
+const MAY_CHANGE: [&str; 10] = [
     "program_version",
     "threads",
     "memory",
     "blocks_per_batch",
+    "dedicated_leader",
     "keep_last",
     "keep_every",
     "checkpoint_minutes",
@@ -118,6 +119,9 @@ pub struct Plan {
     pub block_particles: usize,
     /// `None`: 4, or fewer where memory is short.
     pub blocks_per_batch: Option<usize>,
+    /// Of several ranks the first one only leads.
+    #[serde(default)]
+    pub dedicated_leader: bool,
     pub keep_last: usize,
     /// `None`: only the latest checkpoints are kept.
     pub keep_every: Option<u32>,

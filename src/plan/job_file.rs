@@ -166,6 +166,9 @@ pub struct JobFile {
     /// Blocks worked on together; 0: 4, or fewer where memory is short
     #[arg(long, value_name = "N", help_heading = "Computing")]
     pub blocks_per_batch: Option<u32>,
+    /// Of several ranks the first one only leads: it hands out work and computes no particles
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Computing")]
+    pub dedicated_leader: Option<bool>,
     /// Checkpoints kept: this many of the latest
     #[arg(long, value_name = "N", help_heading = "Computing")]
     pub keep_last: Option<u32>,

@@ -80,7 +80,7 @@ fn same_bits(job: &str, particles: usize, variants: &[&str]) {
 #[test]
 #[cfg_attr(not(feature = "mpi"), ignore = "needs an engine with MPI: make test-mpi")]
 fn a_refinement_has_the_same_bits_with_any_number_of_ranks() {
-    same_bits(REFINE3D, 200, &["--ranks 2", "--ranks 3", "--ranks 5"]);
+    same_bits(REFINE3D, 200, &["--ranks 2", "--ranks 3", "--dedicated-leader --ranks 3", "--ranks 5"]);
 }
 
 #[test]
