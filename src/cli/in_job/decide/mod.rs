@@ -21,8 +21,10 @@ pub const FIRST_SIGNAL_CODE: u8 = 128;
 /// What is known.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
-    /// With which the ranks ended.
+    /// With which the ranks ended. `srun` ends with 0 when it loses a node.
     pub code: u8,
+    /// The run itself says that nothing is left to do.
+    pub is_finished: bool,
     /// Why the engine was asked to stop.
     pub cause: Option<&'a str>,
     /// Code and message of the engine's own error.
@@ -72,7 +74,7 @@ const CHECKPOINTED: u8 = ExitCode::Checkpointed as u8;
 
 /// Decides.
 pub fn decide(facts: &Facts<'_>) -> Decision {
-    if facts.code == 0 {
+    if facts.code == 0 && facts.is_finished {
         return end(Outcome::Done, 0, "the run is finished".to_owned());
     }
     if let Some((code, why)) = own_error(facts) {
@@ -112,6 +114,7 @@ fn own_error(facts: &Facts<'_>) -> Option<(u8, String)> {
             let message = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
             Some((code, format!("the run failed with code {code}: {message}")))
         }
+        None if facts.code == 0 => None,
         // A starter of ranks that finds its job being ended says so with a code of its own.
         None if ExitCode::from_code(facts.code).is_none() && is_being_ended(facts.standing) => None,
         None if facts.code < FIRST_SIGNAL_CODE => {
@@ -173,6 +176,7 @@ fn lost(facts: &Facts<'_>) -> Decision {
         Some(Death::Node { node }) => format!("node {node} failed"),
         Some(Death::Silent { what, .. }) => what.clone(),
         Some(Death::Signal { node, word }) => format!("a rank on {node} was ended from outside ({word})"),
+        _ if facts.code == 0 => "the ranks have ended, but the run is not finished".to_owned(),
         _ if facts.code < FIRST_SIGNAL_CODE => format!("the ranks ended with code {}", facts.code),
         _ => format!("a rank was ended by signal {}", facts.code - FIRST_SIGNAL_CODE),
     };

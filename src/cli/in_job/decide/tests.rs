@@ -15,6 +15,7 @@ const STANDINGS: [Standing; 6] = [
 fn facts() -> Facts<'static> {
     Facts {
         code: 75,
+        is_finished: false,
         cause: None,
         failure: None,
         death: None,
@@ -69,8 +70,11 @@ fn every_end_meets_every_standing() {
     let near = Some(179.0);
     let disk = Some((74, "disk full"));
     for (name, facts, wanted) in [
-        ("finished", Facts { code: 0, ..facts() }, "DDDDDD"),
-        ("finished at the limit", Facts { code: 0, seconds_left: near, ..facts() }, "DDDDDD"),
+        ("finished", Facts { code: 0, is_finished: true, ..facts() }, "DDDDDD"),
+        ("0 and not finished", Facts { code: 0, ..facts() }, "RRRSBR"),
+        ("0 of srun without a node", Facts { code: 0, death: Some(&node), ..facts() }, "RRRSBR"),
+        ("0 of srun and an error", Facts { code: 0, failure: disk, ..facts() }, "FFFFFF"),
+        ("finished at the limit", Facts { code: 0, is_finished: true, seconds_left: near, ..facts() }, "DDDDDD"),
         ("the engine's clock", Facts { cause: END_OF_TIME, ..facts() }, "RRRSBR"),
         ("USR2 near", Facts { cause: Some("SIGUSR2"), seconds_left: near, ..facts() }, "RRRSBR"),
         ("USR2 far", Facts { cause: Some("SIGUSR2"), ..facts() }, "WRRSBW"),
