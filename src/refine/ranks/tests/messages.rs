@@ -211,3 +211,18 @@ fn sizes_of_messages_are_those_of_the_page() {
     }
     is_in_the_page(&table);
 }
+
+/// `cargo test --release --lib ranks::tests::messages -- --ignored --nocapture`
+#[test]
+#[ignore = "measures this machine"]
+fn time_of_what_was_found() {
+    let job = Shape { particles: 300_000, box_pixels: 360, halves: 2, classes: 1, directions: 3072 };
+    let found: Found = vec![(0, Some(finished(150_000, 2, &job)))];
+    let begin = std::time::Instant::now();
+    let packed = pack(&found).expect("bytes");
+    let packing = begin.elapsed();
+    let begin = std::time::Instant::now();
+    let read: Found = crate::comm::unpack(&packed).expect("what was packed");
+    println!("75,000 particles: packed in {packing:?}, unpacked in {:?}", begin.elapsed());
+    assert_eq!(read, found);
+}
