@@ -22,9 +22,9 @@ use crate::refine::ranks::message::Grant;
 use crate::refine::ranks::message::Request;
 use crate::rotation::Euler;
 
+use super::are_in_the_page;
 use super::bytes;
 use super::head;
-use super::is_in_the_page;
 use super::row;
 
 /// What a job sends.
@@ -67,10 +67,7 @@ fn finished(particles: usize, ranks: usize, job: &Shape) -> Finished {
         scale: vec![NUMBER; 2],
         contributions: vec![Contribution { norm: NUMBER, used: true, ..Contribution::default() }; own.len()],
         assignments: vec![assignment(); own.len()],
-        origin_terms: own
-            .iter()
-            .map(|p| OriginTerm { position: *p, class: 0, data: NUMBER, weight: NUMBER })
-            .collect(),
+        origin_terms: own.iter().map(|p| OriginTerm { position: *p, class: 0, data: NUMBER, weight: NUMBER }).collect(),
         set_aside: Vec::new(),
         residuals: vec![vec![1 << 60; job.box_pixels / 2 + 1]],
         ctf2: vec![vec![1 << 50; job.box_pixels / 2 + 1]],
@@ -192,7 +189,7 @@ pub fn sent(job: &Shape) -> Sent {
 fn sizes_of_messages_are_those_of_the_page() {
     let job = |box_pixels| Shape { particles: 300_000, box_pixels, halves: 2, classes: 1, directions: 3072 };
     let Sent { request, grant, beat, found, found_particle, state, .. } = sent(&job(360));
-    let mut table = head(&["message", "bytes", "when"]);
+    let mut messages = head(&["message", "bytes", "when"]);
     for (name, size, when) in [
         ("request for blocks", request, "a batch"),
         ("answer with four blocks", grant, "a batch"),
@@ -201,15 +198,14 @@ fn sizes_of_messages_are_those_of_the_page() {
         ("found, beside particles", found, "an iteration, rank and half set"),
         ("state without maps", state, "an iteration, to all"),
     ] {
-        table += &row(&[name.to_owned(), bytes(size), when.to_owned()]);
+        messages += &row(&[name.to_owned(), bytes(size), when.to_owned()]);
     }
-    is_in_the_page(&table);
     let mut table = head(&["box", "a map (to all)", "sums of a class and half set (from all)"]);
     for box_pixels in [128, 256, 360, 512] {
         let Sent { map, sums, .. } = sent(&Shape { particles: 1000, ..job(box_pixels) });
         table += &row(&[box_pixels.to_string(), bytes(map), bytes(sums)]);
     }
-    is_in_the_page(&table);
+    are_in_the_page(&[messages, table]);
 }
 
 /// `cargo test --release --lib ranks::tests::messages -- --ignored --nocapture`

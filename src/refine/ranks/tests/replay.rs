@@ -98,10 +98,8 @@ pub fn replay(step: &Step) -> Went {
     let ledger = Ledger::default();
     ledger.open(step.blocks.iter().map(|count| vec![(0..*count).collect()]).collect(), step.ranks);
     let halves = step.blocks.len();
-    let rank = |rank: usize| Rank {
-        halves: (0..halves).map(|half| (half + rank) % halves).collect(),
-        ..Rank::default()
-    };
+    let rank =
+        |rank: usize| Rank { halves: (0..halves).map(|half| (half + rank) % halves).collect(), ..Rank::default() };
     let mut replay = Replay {
         step,
         ledger,

@@ -84,7 +84,11 @@ fn rank() {
     meet(&team);
     if team.rank() == 0 {
         let ranks = team.size();
-        println!("{ranks} ranks: sums to one rank {:.2} GB/s, to all {:.2} GB/s", gigabytes / sum, gigabytes / 2.0 / give);
+        println!(
+            "{ranks} ranks: sums to one rank {:.2} GB/s, to all {:.2} GB/s",
+            gigabytes / sum,
+            gigabytes / 2.0 / give
+        );
         println!("{ranks} ranks: swap of two {:.2} GB/s each way", gigabytes / swap);
     }
     for is_loaded in [false, true] {
@@ -131,7 +135,11 @@ fn requests(team: &Team, is_loaded: bool) {
         let (begin, before) = (Instant::now(), after);
         thread::sleep(Duration::from_secs(2));
         let cpu = (cpu_of("leader").expect("a leader") - before).as_secs_f64();
-        println!("{} ranks, {how}: leader without requests {:.2} % of a core", team.size(), 100.0 * cpu / begin.elapsed().as_secs_f64());
+        println!(
+            "{} ranks, {how}: leader without requests {:.2} % of a core",
+            team.size(),
+            100.0 * cpu / begin.elapsed().as_secs_f64()
+        );
     }
     meet(team);
     over.store(true, SeqCst);
