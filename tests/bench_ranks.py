@@ -79,7 +79,7 @@ def run(options, folder, ranks):
     command += ["--out", str(folder), "--diameter", str(options.diameter), "--ini-high", "50", "--seed", "1", "--threads", "1"]
     command += ["--trust-reference-size", "true", "--checkpoint-minutes", "0", "--ranks", str(ranks)]
     if options.kind == "class3d":
-        command += ["--iterations", str(options.iterations)]
+        command += ["--iterations", str(options.iterations), "--classes", str(options.classes)]
     command += options.flags.split()
     progress = folder / "progress.jsonl"
     sampler = Sampler(progress)
@@ -99,7 +99,8 @@ def run(options, folder, ranks):
         owners = 2 if options.kind == "refine3d" else options.classes
         for rank in range(owners, ranks):
             idle, length = sampler.shares(maps, lambda other, task, name: other == rank)
-            line += f"; rank {rank} {100 * idle:.2f} % over {length:.1f} s of maximisation"
+            if length > 0:
+                line += f"; rank {rank} {100 * idle:.2f} % over {length:.1f} s of maximisation"
     print(line, flush=True)
     return seconds
 

@@ -154,8 +154,8 @@ pub fn broadcast_f32(root: usize, values: &mut [f32]) -> Result<()> {
 /// Adds the integers of all ranks into those of `root`; what the others hold is spent.
 ///
 /// Along a tree in which every rank has at most two below it, piece after piece: while one piece comes from them, the one
-/// before it goes up. The library's own reduction (OpenMPI 4.1: kilobytes at a time for up to four ranks, then a tree
-/// that is as many times slower as it is deep) is three to ten times slower.
+/// before it goes up. The library's own reduction was several times slower (OpenMPI 4.1.4: docs/scaling.md): up to four
+/// ranks it sends kilobytes at a time, and every one waits for somebody to look.
 pub fn sum_to(root: usize, rank: usize, values: &mut [i64]) -> Result<()> {
     let size = call(|world| world.size()) as usize;
     let at = |place: usize| ((place + root) % size) as i32;
