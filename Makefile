@@ -4,10 +4,12 @@ CARGO ?= cargo
 DEMO  ?= demo
 # What a Debian or Ubuntu machine with Rust lacks: a linker, HDF5, and readelf for one test.
 PACKAGES = gcc libc6-dev make pkg-config libhdf5-dev binutils
+# And for several ranks: MPI, and libclang to build the binding of it.
+MPI = libopenmpi-dev openmpi-bin libclang-dev
 # And for a Slurm of our own, on this machine.
 SLURM = slurm-wlm munge
 
-.PHONY: help setup build demo test test-cluster test-long check bless man bench bench-relion interop install
+.PHONY: help setup build build-mpi demo test test-mpi test-cluster test-long test-modules check bless man bench bench-relion interop install
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -17,6 +19,11 @@ setup: ## install the system packages that are missing (Debian, Ubuntu)
 
 build: setup ## build both programs, optimised
 	$(CARGO) build --release --locked
+
+build-mpi: build ## build both programs, the engine for several ranks
+	@.ci/setup $(MPI)
+	$(CARGO) build --release --locked --features mpi --bin relion-rs-rank --target-dir target/mpi
+	cp target/mpi/release/relion-rs-rank target/release/relion-rs-rank
 
 demo: build ## simulate particles, refine, postprocess, report, and compare with the truth
 	tests/demo.sh target/release/relion-rs $(DEMO)
@@ -29,8 +36,16 @@ test-cluster: setup ## refinements under a real Slurm, started on this machine; 
 	$(CARGO) test --locked --test cluster --no-run
 	timeout --kill-after=30 900 $(CARGO) test --locked --test cluster -- --ignored --test-threads=1 short::
 
+test-mpi: setup ## several ranks on this machine
+	@.ci/setup $(MPI)
+	$(CARGO) test --locked --features mpi --target-dir target/mpi --test suite -- ranks::
+
 test-long: setup ## the test suite with the long tests
 	CARGO=$(CARGO) tests/long.sh
+
+test-modules: setup ## install into a folder and use it by Lmod and by environment-modules
+	$(CARGO) build --locked
+	tests/modules.sh target/debug/relion-rs
 
 check: setup ## format, lints, documentation
 	$(CARGO) fmt --check
@@ -38,7 +53,7 @@ check: setup ## format, lints, documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 bless: setup ## write the generated pages and golden texts anew
-	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs
+	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs submit_scripts:: recipes
 
 man: build ## write the man pages to target/man
 	target/release/relion-rs man target/man

@@ -48,6 +48,9 @@ pub mod import;
 pub mod postprocess;
 pub mod report;
 pub mod simulate;
+
+// The cluster, for the launcher only.
+pub mod site;
 pub mod slurm;
 
 // The launcher.

@@ -7,7 +7,7 @@ program=$(realpath "$1")
 folder=${2:-$(mktemp -d)}
 here=$(dirname "$(realpath "$0")")
 map=$here/data/beta_galactosidase.mrc
-for needed in relion_refine relion_refine_mpi relion_postprocess mpirun; do
+for needed in relion_refine relion_refine_mpi relion_postprocess relion_pipeliner mpirun; do
     command -v $needed >/dev/null || { echo "$needed is not on the PATH: apt-get install relion openmpi-bin" >&2; exit 69; }
 done
 if [ -z "${PYTHON:-}" ]; then
@@ -118,6 +118,26 @@ check import-auto "$program" import $auto --out imported_auto --iterations 999
 check imported-auto-goes-on "$program" resume imported_auto
 check relion-auto-goes-on they_continue $auto theirs/Refine3D/ct on_two --auto_iter_max 999
 check auto-resolutions compare resolutions imported_auto/run_model.star theirs/Refine3D/ct_model.star
+
+# RELION's pipeliner starts relion-rs as an External job, and takes over what it offers.
+external_job() {
+    mkdir -p theirs/project && cd theirs/project && cp -r ../../small32 . || return 1
+    printf '\n# version 30001\n\ndata_pipeline_general\n\n_rlnPipeLineJobCounter 1\n' >default_pipeline.star
+    {
+        printf '\n# version 30001\n\ndata_job\n\n_rlnJobType 99\n_rlnJobIsContinue 0\n\n# version 30001\n\n'
+        printf 'data_joboptions_values\n\nloop_\n_rlnJobOptionVariable #1\n_rlnJobOptionValue #2\n'
+        printf 'do_queue No\nfn_exe "%s external"\n' "$program"
+        printf 'in_part small32/particles.star\nin_3dref small32/truth.mrc\n'
+        printf '%s ""\n' in_coords in_mask in_mic in_mov other_args
+        printf 'min_dedicated 1\nnr_threads 1\nqsub qsub\nqsubscript ""\nqueuename openmpi\n'
+        printf 'param1_label particle_diameter\nparam1_value 180\nparam2_label K\nparam2_value 2\n'
+        printf 'param3_label iterations\nparam3_value 2\nparam4_label healpix_order\nparam4_value 1\n'
+    } >job.star
+    relion_pipeliner --addJobFromStar job.star && relion_pipeliner --RunJobs External/job001/ --sec_wait_after 1 &&
+        [ -e External/job001/RELION_JOB_EXIT_SUCCESS ] && grep -E 'External/job001/run_it002_class002.mrc +6' default_pipeline.star
+}
+in_a_project() { (external_job); }
+check relion-external in_a_project
 
 # Everything we wrote.
 check python-reads-all compare read .

@@ -28,3 +28,7 @@ if [ "$(id -u)" = 0 ] && .ci/setup slurm-wlm munge slurmdbd mariadb-server; then
 else
     echo "left out: short:: full:: of tests/cluster (only root can start a Slurm, of Debian's packages)"
 fi
+# Installed versions under real module systems.
+code=0
+tests/modules.sh target/debug/relion-rs || code=$?
+[ "$code" -eq 69 ] && echo "left out: tests/modules.sh (see above)" || exit "$code"

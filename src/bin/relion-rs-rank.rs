@@ -21,7 +21,6 @@ use relion_rs::plan::InstructionSet;
 use relion_rs::plan::Plan;
 use relion_rs::plan::RunDir;
 use relion_rs::refine;
-use relion_rs::refine::Ranks;
 use relion_rs::refine::Resume;
 use relion_rs::refine::export::export;
 
@@ -40,9 +39,6 @@ struct Arguments {
     /// Refuse to go on with another version, precision or instruction set
     #[arg(long)]
     exact: bool,
-    /// Of several ranks the first one only leads, and computes no particles
-    #[arg(long)]
-    dedicated_leader: bool,
     /// Show no progress: whoever started this does
     #[arg(long, hide = true)]
     silent: bool,
@@ -110,7 +106,7 @@ fn act(arguments: Arguments) -> Result<ExitCode> {
         (None, Some(root)) if !arguments.probe => {
             let is_watched = arguments.silent || arguments.die_with_parent.is_some();
             let show = (!is_watched).then_some(arguments.json);
-            let manner = Manner { is_dedicated: arguments.dedicated_leader, show, watched_by: arguments.watched_by };
+            let manner = Manner { show, watched_by: arguments.watched_by };
             work(&RunDir::new(root), resume, &manner)
         }
         _ => probe(),
@@ -119,7 +115,6 @@ fn act(arguments: Arguments) -> Result<ExitCode> {
 
 /// How this process works.
 struct Manner {
-    is_dedicated: bool,
     /// Progress goes to standard output, as JSON or not.
     show: Option<bool>,
     /// The process that had this rank started.
@@ -133,8 +128,7 @@ fn work(run_dir: &RunDir, resume: Resume, manner: &Manner) -> Result<ExitCode> {
     run_dir.create()?;
     // Before MPI starts threads of its own.
     refine::hold_signals()?;
-    let (session, team) = Team::join()?;
-    let ranks = Ranks { team, is_dedicated: manner.is_dedicated };
+    let (_session, team) = Team::join()?;
     if let Some(launcher) = manner.watched_by.filter(|_| team.rank() == 0) {
         relion_rs::cli::watch(launcher)?;
     }
@@ -146,7 +140,7 @@ fn work(run_dir: &RunDir, resume: Resume, manner: &Manner) -> Result<ExitCode> {
         run_dir.tell_log(team.rank(), &format!("relion-rs-rank {version} starts, process {process}{place}"))?;
         let show = manner.show.filter(|_| team.rank() == 0);
         let narrator = show.map(|json| Narrator::start(run_dir, json)).transpose()?;
-        let outcome = refine::run(run_dir, &plan, resume, &ranks);
+        let outcome = refine::run(run_dir, &plan, resume, &team);
         drop(narrator);
         outcome
     });
@@ -154,7 +148,6 @@ fn work(run_dir: &RunDir, resume: Resume, manner: &Manner) -> Result<ExitCode> {
         Ok(code) => run_dir.tell_log(team.rank(), &format!("ends with code {} ({code:?})", *code as u8))?,
         Err(error) => refine::last_words(run_dir, error, &team),
     }
-    drop(session);
     outcome
 }
 

@@ -16,8 +16,13 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
-    let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut command(), "relion-rs", &mut script);
-    screen.print(&String::from_utf8_lossy(&script))?;
+    screen.print(&String::from_utf8_lossy(&script(arguments.shell)))?;
     Ok(ExitCode::Done)
+}
+
+/// The script for a shell.
+pub fn script(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "relion-rs", &mut script);
+    script
 }

@@ -5,6 +5,8 @@ use figment::value::Value;
 
 use crate::error::ExitCode;
 use crate::error::Result;
+use crate::plan::CLUSTER_TABLE;
+use crate::plan::Cluster;
 use crate::plan::JobFile;
 
 use super::job::Job;
@@ -20,8 +22,11 @@ pub enum Verb {
 pub fn run(verb: Verb, screen: &Screen) -> Result<ExitCode> {
     let Verb::Show(arguments) = verb;
     let layers = Job::load(*arguments)?.layers;
-    let values = layers.values.set_values()?;
+    let mut values = layers.values.set_values()?;
+    let of_cluster = |key: String| format!("{CLUSTER_TABLE}.{key}");
+    values.extend(layers.cluster.set_values()?.into_iter().map(|(key, value)| (of_cluster(key), value)));
     let keys = JobFile::keys().into_iter().filter(|key| !JobFile::is_hidden(key));
+    let keys = keys.chain(Cluster::keys().into_iter().map(of_cluster));
     if screen.is_json() {
         let settings: serde_json::Map<String, serde_json::Value> = keys
             .map(|key| {
@@ -52,6 +57,7 @@ pub fn shown(value: &Value) -> String {
             (_, _, Some(whole)) => whole.to_string(),
             _ => "-".to_string(),
         },
+        Value::Array(_, values) => format!("[{}]", values.iter().map(shown).collect::<Vec<_>>().join(", ")),
         other => format!("{other:?}"),
     }
 }

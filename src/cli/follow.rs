@@ -125,6 +125,8 @@ impl Display {
             }
             // The engine tells its own error on standard error.
             Event::ArenaTrace { .. } | Event::Checkpoint { .. } | Event::Part { .. } | Event::Failed { .. } => Ok(()),
+            // Those of a batch script are in its own log.
+            Event::JobStarted(_) | Event::JobEnded(_) => Ok(()),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 use crate::formats::star::StarFile;
+use crate::plan::Cluster;
 use crate::plan::JobFile;
 use crate::plan::JobKind;
 use crate::plan::Layers;
@@ -45,6 +46,14 @@ impl Job {
     /// # Errors
     /// `Usage` when nothing says what to do; `NoInput` for a missing job file; those of [`Layers::load`].
     pub fn load(arguments: JobArguments) -> Result<Self> {
+        Self::load_with(arguments, Cluster::default(), None)
+    }
+
+    /// The same with flags about the cluster, and with a file of those that an earlier submission was given.
+    ///
+    /// # Errors
+    /// Those of [`Self::load`].
+    pub fn load_with(arguments: JobArguments, cluster_flags: Cluster, submitted: Option<PathBuf>) -> Result<Self> {
         let mut flags = arguments.flags;
         let mut working_directory =
             std::env::current_dir().map_err(|cause| Error::reading(Path::new("working directory"), &cause))?;
@@ -68,7 +77,8 @@ impl Job {
                 None => return Err(no_such_job(&word)),
             },
         };
-        let layers = Layers::load(&Sources::of_process(file, flags)?)?;
+        let sources = Sources { cluster_flags, submitted, ..Sources::of_process(file, flags)? };
+        let layers = Layers::load(&sources)?;
         Ok(Self { layers, working_directory })
     }
 

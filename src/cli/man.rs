@@ -28,3 +28,20 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     }
     Ok(ExitCode::Done)
 }
+
+/// Name and text of every page.
+///
+/// # Errors
+/// There is no place for temporary files.
+pub fn pages() -> Result<Vec<(String, Vec<u8>)>> {
+    let folder = tempfile::tempdir().map_err(|cause| Error::writing(&std::env::temp_dir(), &cause))?;
+    let failed = |cause: std::io::Error| Error::writing(folder.path(), &cause);
+    clap_mangen::generate_to(command(), folder.path()).map_err(failed)?;
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(folder.path()).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        pages.push((entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).map_err(failed)?));
+    }
+    pages.sort();
+    Ok(pages)
+}

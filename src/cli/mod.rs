@@ -1,20 +1,27 @@
 //! The command line: one file per verb.
 
 mod branch;
+mod cancel;
 mod check;
 mod checkpoint;
 mod compare;
 mod completions;
 mod config;
+mod doctor;
 mod drill;
 mod engine;
+mod external;
 mod follow;
 mod import;
+mod in_job;
 mod job;
+mod jobs;
 mod kept;
+mod logs;
 mod man;
 mod maps;
 mod mask;
+mod module;
 mod narrate;
 mod new;
 mod pace;
@@ -24,14 +31,17 @@ mod pixels;
 mod plan;
 mod postprocess;
 mod ranks;
+mod relion;
 mod report;
 mod resume;
 mod run;
 mod screen;
 mod simulate;
+mod stage;
 mod start;
 mod status;
 mod stop;
+mod submit;
 mod verbs;
 mod words;
 

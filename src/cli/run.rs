@@ -42,7 +42,7 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
 
 /// Refuses a cap on memory that the job cannot keep to its end, before it starts: a refinement ends with an iteration
 /// of the full window. The window of a classification grows only as far as its maps' resolution, so there it is told.
-fn fits(plan: &Plan, screen: &Screen) -> Result<()> {
+pub(super) fn fits(plan: &Plan, screen: &Screen) -> Result<()> {
     if plan.memory_bytes.is_none() {
         return Ok(());
     }
@@ -66,7 +66,9 @@ pub(super) fn prepare(run_dir: &RunDir, plan: &Plan, layers: &Layers) -> Result<
     let lock = run_dir.lock()?;
     if !run_dir.job().is_file() {
         let header = "# What was asked of relion-rs: every key that is not a default. plan.json holds all values.\n";
-        write_whole(&run_dir.job(), &format!("{header}{}", layers.asked()?.to_toml()?))?;
+        let (job, cluster) = (layers.asked()?.to_toml()?, layers.asked_of_cluster()?.to_toml()?);
+        let between = if cluster.is_empty() { "" } else { "\n" };
+        write_whole(&run_dir.job(), &format!("{header}{job}{between}{cluster}"))?;
     }
     write_whole(&run_dir.plan(), &plan.to_json()?)?;
     drop(lock);

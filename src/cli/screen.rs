@@ -27,20 +27,34 @@ impl Screen {
 
     /// One line or text of a result. A reader that has gone away (`| head`) is no error.
     pub fn print(&self, text: &str) -> Result<()> {
-        let mut out = std::io::stdout().lock();
+        self.show(text).map(drop)
+    }
+
+    /// The same; false when the reader has gone away, so that there is no use in going on.
+    pub fn show(&self, text: &str) -> Result<bool> {
         let end = if text.ends_with('\n') { "" } else { "\n" };
-        match out.write_all(format!("{text}{end}").as_bytes()).and_then(|()| out.flush()) {
-            Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(Error::writing(std::path::Path::new("standard output"), &cause))
-            }
-            _ => Ok(()),
+        self.copy(format!("{text}{end}").as_bytes())
+    }
+
+    /// Bytes of a result as they are; false when the reader has gone away.
+    pub fn copy(&self, bytes: &[u8]) -> Result<bool> {
+        let mut out = std::io::stdout().lock();
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Ok(()) => Ok(true),
+            Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            Err(cause) => Err(Error::writing(std::path::Path::new("standard output"), &cause)),
         }
     }
 
     /// A result as one line of JSON.
     pub fn print_json(&self, value: &impl Serialize) -> Result<()> {
+        self.show_json(value).map(drop)
+    }
+
+    /// The same; false when the reader has gone away.
+    pub fn show_json(&self, value: &impl Serialize) -> Result<bool> {
         let text = serde_json::to_string(value).map_err(|cause| Error::internal(format!("result: {cause}")))?;
-        self.print(&text)
+        self.show(&text)
     }
 
     /// Something the user should know; not a result.

@@ -12,26 +12,35 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 
+use super::cancel;
 use super::check;
 use super::checkpoint;
 use super::compare;
 use super::completions;
 use super::config;
+use super::doctor;
 use super::drill;
+use super::external;
 use super::import;
+use super::in_job;
+use super::logs;
 use super::man;
 use super::mask;
+use super::module;
 use super::new;
 use super::parent::tie_to;
 use super::plan;
 use super::postprocess;
+use super::relion;
 use super::report;
 use super::resume;
 use super::run;
 use super::screen::Screen;
 use super::simulate;
+use super::stage;
 use super::status;
 use super::stop;
+use super::submit;
 use super::words::command;
 
 /// Refine cryo-EM single-particle maps by RELION's method.
@@ -58,12 +67,23 @@ pub enum Verb {
     Plan(Box<plan::Arguments>),
     /// Run a job: refine3d, class3d, a job file or a run folder
     Run(Box<run::Arguments>),
-    /// Go on with a run from its latest checkpoint
-    Resume(resume::Arguments),
+    /// Hand a job to Slurm: refine3d, class3d, a job file or a run folder
+    Submit(Box<submit::Arguments>),
+    /// Go on with a run from its latest checkpoint: here, or on the cluster if it was submitted
+    Resume(Box<resume::Arguments>),
     /// Take over a job of RELION: a run folder that goes on after one of its iterations
     Import(import::Arguments),
     /// Show how far a run is
     Status(status::Arguments),
+    /// Copy the stacks of a run to a fast folder, as `submit --stage` does in a job of its own
+    Stage(stage::Arguments),
+    /// Cancel the jobs of a run
+    Cancel(cancel::Arguments),
+    /// Print the log of a run's job, or of one of its ranks
+    Logs(logs::Arguments),
+    /// What a batch script asks before and after its ranks
+    #[command(subcommand, hide = true)]
+    Job(in_job::Verb),
     /// Look into the checkpoints of a run
     #[command(subcommand)]
     Checkpoint(checkpoint::Verb),
@@ -82,6 +102,15 @@ pub enum Verb {
     /// Look at the settings
     #[command(subcommand)]
     Config(config::Verb),
+    /// Look at this machine and its cluster: what is there, what is missing, and what to do about it
+    Doctor(doctor::Arguments),
+    /// Install versions side by side, with module files
+    #[command(subcommand)]
+    Module(module::Verb),
+    /// Run as an External job of RELION's GUI
+    External(external::Arguments),
+    /// Print a batch script that RELION's GUI fills in (RELION_QSUB_TEMPLATE)
+    RelionTemplate,
     /// Print a completion script for a shell
     Completions(completions::Arguments),
     /// Write the man pages into a folder
@@ -138,9 +167,14 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Check(arguments) => check::run(*arguments, screen),
         Verb::Plan(arguments) => plan::run(*arguments, screen),
         Verb::Run(arguments) => run::run(*arguments, screen),
-        Verb::Resume(arguments) => resume::run(&arguments, screen),
+        Verb::Submit(arguments) => submit::run(*arguments, screen),
+        Verb::Resume(arguments) => resume::run(*arguments, screen),
         Verb::Import(arguments) => import::run(&arguments, screen),
+        Verb::Stage(arguments) => stage::run(&arguments, screen),
         Verb::Status(arguments) => status::run(&arguments, screen),
+        Verb::Cancel(arguments) => cancel::run(&arguments, screen),
+        Verb::Logs(arguments) => logs::run(&arguments, screen),
+        Verb::Job(verb) => in_job::run(&verb, screen),
         Verb::Checkpoint(verb) => checkpoint::run(&verb, screen),
         Verb::Mask(arguments) => mask::run(&arguments, screen),
         Verb::Postprocess(arguments) => postprocess::run(&arguments, screen),
@@ -149,6 +183,10 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Drill(arguments) => drill::run(&arguments, screen),
         Verb::Compare(arguments) => compare::run(&arguments, screen),
         Verb::Config(verb) => config::run(verb, screen),
+        Verb::Doctor(arguments) => doctor::run(&arguments, screen),
+        Verb::Module(verb) => module::run(&verb, screen),
+        Verb::External(arguments) => external::run(&arguments, screen),
+        Verb::RelionTemplate => relion::run(screen),
         Verb::Completions(arguments) => completions::run(&arguments, screen),
         Verb::Man(arguments) => man::run(&arguments, screen),
     }

@@ -5,6 +5,7 @@ use clap::Command;
 use clap::CommandFactory;
 use figment::value::Value;
 
+use crate::plan::Cluster;
 use crate::plan::JobFile;
 use crate::plan::JobKind;
 use crate::plan::defaults;
@@ -18,18 +19,21 @@ const DRILLED_JOB: &str = "refine3d or class3d, or your own job: a job file, or 
 pub fn command() -> Command {
     let [refinement, classification] =
         [JobKind::Refine3d, JobKind::Class3d].map(|kind| defaults(kind).set_values().unwrap_or_default());
-    let keys = JobFile::keys();
+    let (keys, of_cluster) = (JobFile::keys(), Cluster::keys());
+    let cluster = Cluster::defaults().set_values().unwrap_or_default();
     // It has a job of its own.
     let words = Cli::command().mut_subcommand("drill", |drill| drill.mut_arg("job", |job| job.help(DRILLED_JOB)));
     complete(words, &|argument| {
         let name = argument.get_id().to_string();
-        let is_key = argument.get_help_heading().is_some() && keys.contains(&name);
-        if !is_key {
-            return argument;
-        }
-        let default = default_text(refinement.get(&name), classification.get(&name));
+        let of = |known: &[String]| argument.get_help_heading().is_some() && known.contains(&name);
+        let (usual, other) = match (of(&keys), of(&of_cluster)) {
+            (true, _) => (refinement.get(&name), classification.get(&name)),
+            (_, true) => (cluster.get(&name), cluster.get(&name)),
+            _ => return argument,
+        };
+        let default = default_text(usual, other);
         let help = format!("{}{default}", argument.get_help().map(ToString::to_string).unwrap_or_default());
-        let is_switch = matches!(refinement.get(&name), Some(Value::Bool(..)));
+        let is_switch = matches!(usual, Some(Value::Bool(..)));
         // Two lines about true and false for each switch would bury the rest.
         argument.help(help).hide_possible_values(is_switch)
     })
@@ -47,7 +51,7 @@ fn complete(command: Command, change: &dyn Fn(Arg) -> Arg) -> Command {
 /// ` [default: 25]`, ` [default: 999; class3d: 25]`; nothing where there is no default or an empty one.
 fn default_text(refinement: Option<&Value>, classification: Option<&Value>) -> String {
     let text = |value: Option<&Value>| {
-        let text = value.map(shown).unwrap_or_default();
+        let text = value.filter(|value| !matches!(value, Value::Array(..))).map(shown).unwrap_or_default();
         text.trim_matches('"').trim_end_matches(".0").to_string()
     };
     let (usual, other) = (text(refinement), text(classification));

@@ -13,6 +13,7 @@ mod particle;
 mod read;
 mod reals;
 mod spread;
+pub mod staged;
 mod suits;
 
 pub use groups::without_job_prefix;

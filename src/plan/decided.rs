@@ -25,17 +25,20 @@ pub enum PlanFormat {
 }
 
 /// Keys that may differ when a run folder is continued: none of them changes a result.
-const MAY_CHANGE: [&str; 9] = [
+const MAY_CHANGE: [&str; 10] = [
     "program_version",
     "threads",
     "memory",
     "blocks_per_batch",
+    "dedicated_leader",
     "keep_last",
     "keep_every",
     "checkpoint_minutes",
     "max_hours",
     "iterations",
 ];
+/// Set by Slurm: the cores of one task.
+const CORES_OF_TASK: &str = "SLURM_CPUS_PER_TASK";
 /// Paths: compared as files, not as text.
 const PATHS: [&str; 4] = ["particles", "reference", "out", "mask"];
 
@@ -116,6 +119,9 @@ pub struct Plan {
     pub block_particles: usize,
     /// `None`: 4, or fewer where memory is short.
     pub blocks_per_batch: Option<usize>,
+    /// Of several ranks the first one only leads.
+    #[serde(default)]
+    pub dedicated_leader: bool,
     pub keep_last: usize,
     /// `None`: only the latest checkpoints are kept.
     pub keep_every: Option<u32>,
@@ -133,10 +139,14 @@ impl Plan {
         self.working_directory.join(path)
     }
 
-    /// Threads to start on this machine.
+    /// Threads to start on this machine. A cluster that does not bind processes to cores still says how many they have
+    /// been given, and memory was counted for so many.
     pub fn thread_count(&self) -> usize {
         match self.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => given_cores(
+                std::thread::available_parallelism().map_or(1, usize::from),
+                std::env::var(CORES_OF_TASK).ok().as_deref(),
+            ),
             count => count,
         }
     }
@@ -221,5 +231,23 @@ impl Plan {
             }
         }
         map
+    }
+}
+
+/// The cores that this process sees, or fewer that it was given.
+fn given_cores(seen: usize, given: Option<&str>) -> usize {
+    let given = given.and_then(|text| text.trim().parse::<usize>().ok()).filter(|count| *count > 0);
+    given.map_or(seen, |given| given.min(seen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_takes_the_cores_it_was_given() {
+        for (given, wanted) in [(None, 8), (Some("2"), 2), (Some("16"), 8), (Some("0"), 8), (Some("many"), 8)] {
+            assert_eq!(given_cores(8, given), wanted, "{given:?}");
+        }
     }
 }

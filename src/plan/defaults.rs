@@ -61,6 +61,7 @@ pub fn defaults(kind: JobKind) -> JobFile {
         isa: Some(InstructionSet::Auto),
         block_particles: Some(64),
         blocks_per_batch: Some(0),
+        dedicated_leader: Some(false),
         keep_last: Some(2),
         keep_every: Some(0),
         checkpoint_minutes: Some(10.0),

@@ -15,6 +15,9 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 
+use super::cluster::CLUSTER_TABLE;
+use super::cluster::Cluster;
+use super::cluster::PARTITIONS_TABLE;
 use super::kinds::Backend;
 use super::kinds::InstructionSet;
 use super::kinds::JobKind;
@@ -163,6 +166,9 @@ pub struct JobFile {
     /// Blocks worked on together; 0: 4, or fewer where memory is short
     #[arg(long, value_name = "N", help_heading = "Computing")]
     pub blocks_per_batch: Option<u32>,
+    /// Of several ranks the first one only leads: it hands out work and computes no particles
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Computing")]
+    pub dedicated_leader: Option<bool>,
     /// Checkpoints kept: this many of the latest
     #[arg(long, value_name = "N", help_heading = "Computing")]
     pub keep_last: Option<u32>,
@@ -201,6 +207,13 @@ impl JobFile {
         Ok(all.into_iter().filter(|(_, value)| !matches!(value, Value::Empty(..))).collect())
     }
 
+    /// The same with what `over` sets.
+    pub fn with(&self, over: &Self) -> Result<Self> {
+        let mut values = self.set_values()?;
+        values.extend(over.set_values()?);
+        Value::from(values).deserialize().map_err(|cause| Error::internal(format!("job file: {cause}")))
+    }
+
     /// The text of a `job.toml` that sets what is set here.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|cause| Error::internal(format!("cannot write a job file: {cause}")))
@@ -230,31 +243,111 @@ pub fn read_table(path: &Path) -> Result<toml::Table> {
             "Write `key = value`, with text in double quotes; `relion-rs new` writes an example.",
         )
     })?;
+    let place = |key: &str, header: &str| match line_of(&text, key, header) {
+        Some(line) => format!("{}, line {line}", path.display()),
+        None => path.display().to_string(),
+    };
     let known = JobFile::keys();
-    for key in table.keys() {
+    for key in table.keys().filter(|key| *key != CLUSTER_TABLE) {
         if !known.contains(key) {
-            let line = text.lines().position(|line| {
-                line.trim_start()
-                    .trim_start_matches(['[', '"'])
-                    .strip_prefix(key.as_str())
-                    .is_some_and(|rest| !rest.starts_with('_'))
-            });
-            let place = match line {
-                Some(line) => format!("{}, line {}", path.display(), line + 1),
-                None => path.display().to_string(),
-            };
-            return Err(unknown_key(ExitCode::Config, place, key));
+            return Err(unknown_key(ExitCode::Config, place(key, ""), key));
         }
     }
+    if let Some((header, key, problem)) = cluster_faults(&table).into_iter().next() {
+        return Err(match problem {
+            Some((problem, fix)) => Error::new(ExitCode::Config, place(&key, &header), problem, fix),
+            None => unknown_cluster_key(place(&key, &header), &header, &key),
+        });
+    }
     Ok(table)
+}
+
+/// The line of a key, at the top of a file or below a table's header.
+fn line_of(text: &str, key: &str, header: &str) -> Option<usize> {
+    let mut within = header.is_empty();
+    for (n, line) in text.lines().enumerate() {
+        let plain = line.trim_start();
+        let is_key = plain
+            .trim_start_matches(['[', '"'])
+            .strip_prefix(key)
+            .is_some_and(|rest| !rest.starts_with(|c: char| c == '_' || c == '-' || c.is_alphanumeric()));
+        if within && is_key {
+            return Some(n + 1);
+        }
+        if plain.starts_with('[') && !header.is_empty() {
+            within = plain.trim_start_matches('[').starts_with(&format!("{header}]"));
+        }
+    }
+    None
+}
+
+/// A table's header, the key in it, and what is wrong with it; without words, it is unknown.
+type Fault = (String, String, Option<(String, String)>);
+
+/// What is wrong with the names in the table of the cluster, the first first.
+fn cluster_faults(table: &toml::Table) -> Vec<Fault> {
+    let known = Cluster::keys();
+    let wanted = |header: &str| {
+        Some((format!("`{header}` is no table"), format!("Write [{header}] on a line of its own, and its keys below.")))
+    };
+    let Some(cluster) = table.get(CLUSTER_TABLE) else { return Vec::new() };
+    let Some(cluster) = cluster.as_table() else {
+        return vec![(String::new(), CLUSTER_TABLE.to_string(), wanted(CLUSTER_TABLE))];
+    };
+    let mut faults: Vec<Fault> = Vec::new();
+    for key in cluster.keys().filter(|key| *key != PARTITIONS_TABLE && !known.contains(key)) {
+        faults.push((CLUSTER_TABLE.to_string(), key.clone(), None));
+    }
+    let header = format!("{CLUSTER_TABLE}.{PARTITIONS_TABLE}");
+    let Some(partitions) = cluster.get(PARTITIONS_TABLE) else { return faults };
+    let Some(partitions) = partitions.as_table() else {
+        faults.push((CLUSTER_TABLE.to_string(), PARTITIONS_TABLE.to_string(), wanted(&format!("{header}.NAME"))));
+        return faults;
+    };
+    for (name, keys) in partitions {
+        let own = format!("{header}.{name}");
+        match keys.as_table() {
+            None => faults.push((header.clone(), name.clone(), wanted(&own))),
+            // The table's name is the partition's.
+            Some(keys) => faults.extend(
+                keys.keys()
+                    .filter(|key| *key == "partition" || !known.contains(key))
+                    .map(|key| (own.clone(), key.clone(), None)),
+            ),
+        }
+    }
+    faults
 }
 
 /// The error for a key that does not exist, with the nearest one that does.
 pub(super) fn unknown_key(code: ExitCode, place: String, key: &str) -> Error {
     let known: Vec<String> = JobFile::keys().into_iter().filter(|key| !JobFile::is_hidden(key)).collect();
+    let of_cluster = Cluster::keys();
     let fix = match nearest(key, known.iter().map(String::as_str)) {
+        _ if of_cluster.iter().any(|known| known == key) => {
+            format!("It is a key of the cluster: write it below a line [{CLUSTER_TABLE}], at the end of the file.")
+        }
         Some(other) => format!("Did you mean `{other}`? `relion-rs new` writes a file with every key."),
-        None => "Remove it; `relion-rs new` writes a file with every key.".to_string(),
+        None => match nearest(key, of_cluster.iter().map(String::as_str)) {
+            Some(other) => format!("Did you mean `{other}`, below a line [{CLUSTER_TABLE}]?"),
+            None => "Remove it; `relion-rs new` writes a file with every key.".to_string(),
+        },
     };
     Error::new(code, place, format!("unknown key `{key}`"), fix)
+}
+
+/// The same for a key within the table of the cluster or of a partition.
+fn unknown_cluster_key(place: String, header: &str, key: &str) -> Error {
+    let known = Cluster::keys();
+    let fix = match nearest(key, known.iter().map(String::as_str)) {
+        Some("partition") if header != CLUSTER_TABLE => {
+            format!("The name of the table is the partition's; `partition` itself belongs into [{CLUSTER_TABLE}].")
+        }
+        Some(other) => format!("Did you mean `{other}`? `relion-rs new` writes a file with every key."),
+        None if JobFile::keys().iter().any(|known| known == key) => {
+            format!("It is a key of the job: write it above the line [{CLUSTER_TABLE}].")
+        }
+        None => "Remove it; `relion-rs new` writes a file with every key.".to_string(),
+    };
+    Error::new(ExitCode::Config, place, format!("unknown key `{key}` in [{header}]"), fix)
 }

@@ -3,6 +3,7 @@
 //! The flow: [`Sources`] are merged into [`Layers`], [`resolve`] checks them and makes the [`Plan`],
 //! the launcher writes it into the [`RunDir`], the engine reads it there and writes [`progress`].
 
+mod cluster;
 mod decided;
 mod defaults;
 mod job_file;
@@ -13,6 +14,12 @@ pub mod progress;
 mod resolve;
 mod run_dir;
 
+pub use cluster::CLUSTER_TABLE;
+pub use cluster::Cluster;
+pub use cluster::Continuation;
+pub use cluster::GpuRequest;
+pub use cluster::PARTITIONS_TABLE;
+pub use cluster::RankLauncher;
 pub use decided::Plan;
 pub use decided::PlanFormat;
 pub use defaults::defaults;

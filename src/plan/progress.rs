@@ -21,6 +21,7 @@ use serde::Deserializer;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::error::ExitCode;
 use crate::error::Result;
 
 /// One line.
@@ -107,6 +108,58 @@ pub enum Event {
         code: u8,
         message: String,
     },
+    /// A job of Slurm begins to work on the run; written before the engine starts.
+    JobStarted(JobStarted),
+    /// That job ends, and what becomes of it; the last one of a job counts.
+    JobEnded(JobEnded),
+}
+
+/// One start of a job of Slurm: a job that is queued again starts several times.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobStarted {
+    pub job: String,
+    /// How often Slurm has started it before.
+    pub restarts: u32,
+    /// The job that it goes on after, when nobody but this program submitted it.
+    pub continues: Option<String>,
+    pub nodes: String,
+    pub partition: String,
+    /// When its time is over.
+    pub end_unix_seconds: Option<f64>,
+    /// What earlier starts have written into its log.
+    pub log_bytes: u64,
+}
+
+/// What a job of Slurm decided about itself at its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobEnded {
+    pub job: String,
+    /// With which the ranks ended.
+    pub code: u8,
+    pub outcome: Outcome,
+    /// Cause and decision, in a sentence.
+    pub why: String,
+}
+
+/// What becomes of a run when one of its jobs ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Nothing is left to do.
+    Done,
+    /// The same job comes back.
+    Requeued,
+    /// Another job goes on after it.
+    Continued,
+    /// It stays alive until Slurm says what it wants.
+    Waits,
+    /// It goes on when a person says so.
+    Paused,
+    /// Somebody stopped or cancelled it.
+    Stopped,
+    /// The run itself failed.
+    Failed,
 }
 
 /// The arena's top at one moment.
@@ -289,6 +342,17 @@ impl ProgressWriter {
 pub fn read(path: &Path) -> Result<Vec<Record>> {
     let bytes = fs::read(path).map_err(|cause| Error::reading(path, &cause))?;
     Ok(parse(&bytes))
+}
+
+/// The same, and none of a run that has not begun.
+///
+/// # Errors
+/// `Io` when reading fails.
+pub fn read_or_none(path: &Path) -> Result<Vec<Record>> {
+    match read(path) {
+        Err(cause) if cause.code == ExitCode::NoInput => Ok(Vec::new()),
+        other => other,
+    }
 }
 
 fn parse(bytes: &[u8]) -> Vec<Record> {

@@ -205,6 +205,7 @@ pub fn resolve(layers: &Layers, reference_maps: usize, working_directory: &Path)
         isa: checked.value("isa", job.isa)?,
         block_particles: checked.count("block_particles", job.block_particles, 1..=LARGEST_BLOCK)? as usize,
         blocks_per_batch: nonzero_count(checked.count("blocks_per_batch", job.blocks_per_batch, 0..=u32::MAX)?),
+        dedicated_leader: checked.value("dedicated_leader", job.dedicated_leader)?,
         keep_last: checked.count("keep_last", job.keep_last, 1..=u32::MAX)? as usize,
         keep_every: Some(checked.count("keep_every", job.keep_every, 0..=u32::MAX)?).filter(|every| *every > 0),
         checkpoint_minutes: non_zero(checked.real(

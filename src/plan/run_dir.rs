@@ -55,6 +55,21 @@ impl RunDir {
         self.root.join("plan.json")
     }
 
+    /// The batch script.
+    pub fn script(&self) -> PathBuf {
+        self.root.join("job.sbatch")
+    }
+
+    /// One line a submission, the Slurm job id first on the line; the last line counts.
+    pub fn jobid(&self) -> PathBuf {
+        self.root.join("jobid")
+    }
+
+    /// What was asked of the cluster when the run was submitted last.
+    pub fn cluster(&self) -> PathBuf {
+        self.root.join("cluster.toml")
+    }
+
     /// In a branch: where it comes from.
     pub fn branch(&self) -> PathBuf {
         self.root.join("branch.json")
@@ -84,6 +99,11 @@ impl RunDir {
         let failed = |cause: std::io::Error| Error::writing(&path, &cause);
         let mut file = File::options().append(true).create(true).open(&path).map_err(failed)?;
         file.write_all(format!("{:.3} {text}\n", unix_seconds()).as_bytes()).map_err(failed)
+    }
+
+    /// Folder of the logs.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("log")
     }
 
     /// The page written by `relion-rs report`.

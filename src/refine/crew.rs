@@ -15,6 +15,7 @@ use crate::error::ExitCode;
 use crate::error::Result;
 use crate::expectation::products::Finished;
 use crate::model::State;
+use crate::plan::Plan;
 use crate::plan::RunDir;
 use crate::plan::progress::Event;
 use crate::plan::progress::ProgressWriter;
@@ -39,14 +40,6 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// A rank that keeps what it has after a stop is waited for so long.
 const KEEPING: Duration = Duration::from_secs(600);
 
-/// The ranks that were started together.
-#[derive(Clone, Copy, Debug)]
-pub struct Ranks {
-    pub team: Team,
-    /// Rank 0 leads and computes no blocks.
-    pub is_dedicated: bool,
-}
-
 /// Rank 0's side of several ranks.
 pub struct Crew {
     /// Answers the others as long as this lives.
@@ -60,8 +53,8 @@ pub struct Crew {
 
 impl Crew {
     /// Begins to lead the other ranks, where there are such.
-    pub fn gather(run_dir: &RunDir, ranks: &Ranks, places: Vec<Place>) -> Result<Option<Self>> {
-        let (team, is_dedicated) = (ranks.team, ranks.is_dedicated);
+    pub fn gather(run_dir: &RunDir, plan: &Plan, team: Team, places: Vec<Place>) -> Result<Option<Self>> {
+        let is_dedicated = plan.dedicated_leader;
         if team.is_alone() {
             return Ok(None);
         }

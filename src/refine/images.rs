@@ -1,17 +1,22 @@
 //! The images of a data set, read from its stacks.
 
 use std::collections::VecDeque;
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::dataset::Dataset;
 use crate::dataset::ImageName;
+use crate::dataset::staged;
 use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::ImageSource;
 use crate::formats::mrc;
 use crate::formats::mrc::Header;
 use crate::formats::mrc::Stack;
+
+use super::inputs::Inputs;
 
 /// Stacks that are open at a time. Images are asked for in canonical order, stack after stack: with more stacks than
 /// this each is opened once in a pass over them, and a data set of many thousands stays far below any `ulimit -n`.
@@ -20,6 +25,8 @@ const MOST_OPEN: usize = 64;
 /// The stacks of a data set. Nothing of them stays in memory; they may be larger than that.
 pub struct Images<'a> {
     dataset: &'a Dataset,
+    /// Where the bytes of each stack are read: at home, or in a copy.
+    files: Vec<PathBuf>,
     headers: &'a [Header],
     reader: Mutex<Reader>,
 }
@@ -37,7 +44,34 @@ struct Reader {
 impl<'a> Images<'a> {
     /// `headers` are those of the stacks when the run began.
     pub fn new(dataset: &'a Dataset, headers: &'a [Header]) -> Self {
-        Self { dataset, headers, reader: Mutex::default() }
+        Self { dataset, files: dataset.stack_files.clone(), headers, reader: Mutex::default() }
+    }
+
+    /// The same images, read from copies of the stacks in a folder, as far as there are any; and how many stacks have
+    /// none. Names and headers stay those of the stacks.
+    ///
+    /// # Errors
+    /// A stack cannot be read.
+    pub fn with_copies(mut self, folder: &Path) -> Result<(Self, usize)> {
+        let (files, missing) = staged::sources(folder, &self.dataset.stack_files)?;
+        self.files = files;
+        Ok((self, missing))
+    }
+
+    /// The images of a run, from copies where a job has made some; and what there is to say about that.
+    ///
+    /// # Errors
+    /// A stack cannot be read.
+    pub fn of_run(inputs: &'a Inputs) -> Result<(Self, Option<String>)> {
+        let images = Self::new(&inputs.dataset, &inputs.headers);
+        let Some(folder) = std::env::var_os(staged::STAGE_VARIABLE).filter(|folder| !folder.is_empty()) else {
+            return Ok((images, None));
+        };
+        let (images, missing) = images.with_copies(Path::new(&folder))?;
+        let (all, folder) = (inputs.dataset.stack_files.len(), folder.to_string_lossy());
+        let warning = (missing > 0)
+            .then(|| format!("{missing} of {all} stacks have no copy in {folder}: they are read where they lie"));
+        Ok((images, warning))
     }
 
     /// What a message calls the image of a particle.
@@ -100,7 +134,7 @@ impl Images<'_> {
                 if open.len() == MOST_OPEN {
                     open.pop_front();
                 }
-                let path = &self.dataset.stack_files[id as usize];
+                let path = &self.files[id as usize];
                 let stack = Stack::open(path)?;
                 if stack.header() != &self.headers[id as usize] {
                     return Err(Error::bad_data(
@@ -168,5 +202,32 @@ mod tests {
         let wanted = [ImageName { stack: 1, index: 0 }];
         let error = images.for_each(&wanted, |_, _| Ok(())).unwrap_err();
         assert!(error.place.contains("001.mrcs"), "{error}");
+    }
+
+    #[test]
+    fn copies_are_read_where_there_are_some_and_the_names_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dataset, headers) = scene(folder.path(), 3, 2);
+        let scratch = folder.path().join("scratch");
+        for stack in &dataset.stack_files[..2] {
+            staged::copy(&scratch, stack).unwrap();
+        }
+        // What is read tells where it was read.
+        let copy = staged::place(&scratch, &dataset.stack_files[1]).unwrap();
+        mrc::write_stack(&copy, 2, 2, 1.0, &[7.0; 8]).unwrap();
+        let (images, missing) = Images::new(&dataset, &headers).with_copies(&scratch).unwrap();
+        assert_eq!(missing, 1);
+        let wanted: Vec<ImageName> = dataset.particles.iter().map(|p| p.image).collect();
+        let mut seen = Vec::new();
+        let mut see = |_, pixels: &[f32]| {
+            seen.push(pixels[0]);
+            Ok(())
+        };
+        images.for_each(&wanted, &mut see).unwrap();
+        assert_eq!(seen, [0.0, 1.0, 7.0, 7.0, 20.0, 21.0]);
+        assert!(images.name(2).starts_with("001.mrcs"), "{}", images.name(2));
+        // A stack that changed has no copy any more.
+        mrc::write_stack(&dataset.stack_files[0], 2, 2, 1.0, &[3.0; 8]).unwrap();
+        assert_eq!(Images::new(&dataset, &headers).with_copies(&scratch).unwrap().1, 2);
     }
 }

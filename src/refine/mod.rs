@@ -53,7 +53,6 @@ use crate::sampling;
 use account::Account;
 use account::FILES;
 use crew::Crew;
-pub use crew::Ranks;
 pub use crew::last_words;
 use ending::Ending;
 use files::Files;
@@ -85,8 +84,7 @@ struct Job<'a> {
 ///
 /// # Errors
 /// Whatever is wrong with the inputs, the plan or the file system; finished iterations stay on disk.
-pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume, ranks: &Ranks) -> Result<ExitCode> {
-    let team = &ranks.team;
+pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume, team: &Team) -> Result<ExitCode> {
     let stop = Stop::watch(run_dir, plan, team.rank())?;
     let Settled { plan, isa, places, table } = settle(team, plan)?;
     let pool = rayon::ThreadPoolBuilder::new()
@@ -97,7 +95,7 @@ pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume, ranks: &Ranks) -> Resu
         return pool.install(|| follow(run_dir, &plan, isa, team, &stop));
     }
     let mut account = Account::open(run_dir, &plan)?;
-    let crew = Crew::gather(run_dir, ranks, places)?;
+    let crew = Crew::gather(run_dir, &plan, *team, places)?;
     let code = pool.install(|| refine(run_dir, &plan, isa, resume, &mut account, &stop, crew, table))?;
     // The next start is to go on.
     run_dir.take_abort_request()?;
@@ -119,7 +117,10 @@ fn refine(
     for sentence in inputs.not_applied(plan) {
         account.warn(&sentence)?;
     }
-    let images = Images::new(&inputs.dataset, &inputs.headers);
+    let (images, warning) = Images::of_run(&inputs)?;
+    if let Some(warning) = warning {
+        account.warn(&warning)?;
+    }
     let files = Files::new(run_dir, plan);
     let job = Job { plan, inputs: &inputs, images: &images, files: &files };
     let team = crew.as_ref().map_or(Team::alone(), |crew| crew.team);

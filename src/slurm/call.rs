@@ -6,15 +6,24 @@ use std::io;
 use std::io::Read;
 use std::process::Child;
 use std::process::Command;
+use std::process::ExitStatus;
 use std::process::Stdio;
 use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
+use nix::sys::signal;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
 /// A controller that is restarting answers within a minute or not at all.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Variables that say where the cluster is and who asks, and nothing of a job.
+const OF_CLUSTER: [&str; 4] = ["SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"];
 const PAUSE: Duration = Duration::from_millis(5);
+/// After SIGTERM, in which `srun` takes its request for an allocation back.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Why a command gave no answer. Slurm speaks English only where nobody translated it, and one line is enough to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +55,44 @@ impl fmt::Display for Failure {
 /// # Errors
 /// It is not there, does not end within a minute, or fails.
 pub fn call<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, Failure> {
+    run(command, arguments, &mut Command::new(command), PATIENCE)
+}
+
+/// The same with a patience of its own.
+///
+/// # Errors
+/// It is not there, does not end in time, or fails.
+pub fn call_within<A: AsRef<OsStr>>(command: &str, arguments: &[A], patience: Duration) -> Result<String, Failure> {
+    run(command, arguments, &mut Command::new(command), patience)
+}
+
+/// The same as if typed outside of any job: a job that is submitted inherits the environment, and the variables of the
+/// one that submits it (its restarts, its tasks) are not its own.
+///
+/// # Errors
+/// As [`call`].
+pub fn call_as_outsider<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, Failure> {
+    let mut process = Command::new(command);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("SLURM") && !OF_CLUSTER.contains(&text.as_ref()) {
+            process.env_remove(&name);
+        }
+    }
+    run(command, arguments, &mut process, PATIENCE)
+}
+
+fn run<A: AsRef<OsStr>>(
+    command: &str,
+    arguments: &[A],
+    process: &mut Command,
+    patience: Duration,
+) -> Result<String, Failure> {
     let refused = |cause: &io::Error| match cause.kind() {
         io::ErrorKind::NotFound => Failure::Absent { command: command.to_owned() },
         _ => Failure::Refused { command: command.to_owned(), code: None, text: cause.to_string() },
     };
-    let mut child = Command::new(command)
+    let mut child = process
         .args(arguments)
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
@@ -59,9 +101,9 @@ pub fn call<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, F
         .spawn()
         .map_err(|cause| refused(&cause))?;
     let (answer, complaint) = (drain(child.stdout.take()), drain(child.stderr.take()));
-    let Some(status) = ends_within(&mut child, PATIENCE).map_err(|cause| refused(&cause))? else {
+    let Some(status) = ends_within(&mut child, patience).map_err(|cause| refused(&cause))? else {
         // Whatever it started may hold the pipes open; its text is not waited for.
-        return Err(Failure::Late { command: command.to_owned(), seconds: PATIENCE.as_secs() });
+        return Err(Failure::Late { command: command.to_owned(), seconds: patience.as_secs() });
     };
     let (answer, complaint) = (text_of(answer), text_of(complaint));
     if status.success() {
@@ -71,17 +113,26 @@ pub fn call<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, F
     Err(Failure::Refused { command: command.to_owned(), code: status.code(), text: text.trim().to_owned() })
 }
 
-/// The child's end, or `None` after killing it because it took too long.
-fn ends_within(child: &mut Child, patience: Duration) -> io::Result<Option<std::process::ExitStatus>> {
+/// The child's end, or `None` after ending it because it took too long.
+fn ends_within(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    if let Some(status) = awaited(child, patience)? {
+        return Ok(Some(status));
+    }
+    // It may end at this moment; then there is nothing to tell.
+    let _ = signal::kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+    if awaited(child, GRACE)?.is_none() {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(None)
+}
+
+fn awaited(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
     let end = Instant::now() + patience;
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= end {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
+        let status = child.try_wait()?;
+        if status.is_some() || Instant::now() >= end {
+            return Ok(status);
         }
         thread::sleep(PAUSE);
     }
@@ -100,4 +151,23 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> Option<JoinHandle<Vec<u8>>
 fn text_of(reader: Option<JoinHandle<Vec<u8>>>) -> String {
     let bytes = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_takes_too_long_is_asked_to_end_and_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("asked");
+        let script = format!("trap 'echo > {}; exit 0' TERM; while :; do sleep 0.05; done", mark.display());
+        let start = Instant::now();
+        let outcome = call_within("sh", &["-c", &script], Duration::from_millis(300));
+        assert_eq!(outcome, Err(Failure::Late { command: "sh".to_owned(), seconds: 0 }));
+        assert!(mark.is_file(), "it was killed before it could take its request back");
+        let deaf = call_within("sh", &["-c", "trap '' TERM; while :; do sleep 0.05; done"], Duration::from_millis(100));
+        assert!(matches!(deaf, Err(Failure::Late { .. })) && start.elapsed() < Duration::from_secs(20));
+        assert_eq!(call_within("echo", &["a"], Duration::from_secs(20)), Ok("a\n".to_owned()));
+    }
 }

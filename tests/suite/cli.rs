@@ -175,7 +175,9 @@ fn new_writes_a_job_that_run_accepts_and_never_replaces_one() {
     let plan = fs::read_to_string(stage.path("out/plan.json")).unwrap();
     let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
     assert_eq!((plan["kind"].as_str(), plan["diameter"].as_f64()), (Some("class3d"), Some(180.0)));
-    assert!(out(&stage.launch("new -")).lines().all(|line| line.is_empty() || line.starts_with('#')));
+    assert!(
+        out(&stage.launch("new -")).lines().all(|line| line.is_empty() || line == "[cluster]" || line.starts_with('#'))
+    );
 }
 
 #[test]

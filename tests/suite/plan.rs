@@ -118,6 +118,7 @@ fn each_layer_wins_over_the_ones_below_and_is_remembered() {
             ("RELION_RS_DATA".to_string(), "not a key".to_string()),
         ]),
         flags: JobFile { diameter: Some(5.0), ..JobFile::default() },
+        ..Sources::default()
     };
     let layers = Layers::load(&sources).unwrap();
     let values = &layers.values;

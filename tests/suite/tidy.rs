@@ -9,7 +9,7 @@ use std::process::Command;
 /// Used by every room.
 const SHARED: &[&str] = &["error", "units"];
 /// Use nothing but `SHARED`.
-const LEAVES: &[&str] = &["arena", "fourier", "product", "rotation", "weights"];
+const LEAVES: &[&str] = &["arena", "comm", "fourier", "product", "rotation", "weights"];
 /// A room may use the leaves and the rooms before it.
 const ROOMS: &[&str] = &[
     "plan",
@@ -28,8 +28,8 @@ const ROOMS: &[&str] = &[
     "simulate",
     "report",
 ];
-/// Beside the refinement, for the launcher only; no room uses them.
-const CLUSTER: &[&str] = &["slurm"];
+/// Beside the refinement, for the launcher only; no other room uses them, and each of them those before it and `plan`.
+const CLUSTER: &[&str] = &["slurm", "site"];
 /// What the launcher may use: files, and the programs beside the refinement.
 const LAUNCHER: &[&str] = &[
     "plan",
@@ -95,8 +95,8 @@ fn allowed(from: &str, to: &str) -> bool {
     if from == "cli" {
         return LAUNCHER.contains(&to) || CLUSTER.contains(&to);
     }
-    if CLUSTER.contains(&from) {
-        return to == "plan";
+    if let Some(at) = CLUSTER.iter().position(|room| *room == from) {
+        return to == "plan" || CLUSTER[..at].contains(&to);
     }
     let at = |room| ROOMS.iter().position(|r| *r == room);
     match at(from) {

@@ -57,7 +57,8 @@ pub fn follow(run_dir: &RunDir, plan: &Plan, isa: InstructionSet, team: &Team, s
     pulse.begin(None);
     let _beating = Beating::start(*team, Arc::clone(&pulse))?;
     let inputs = Inputs::load_for(plan, isa)?;
-    let images = Images::new(&inputs.dataset, &inputs.headers);
+    // Rank 0 tells what there is to say about them.
+    let (images, _) = Images::of_run(&inputs)?;
     let files = Files::new(run_dir, plan);
     let job = Job { plan, inputs: &inputs, images: &images, files: &files };
     let mut engine = Engine::new(plan, &inputs, Vec::new());

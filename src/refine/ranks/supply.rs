@@ -19,7 +19,7 @@ pub struct Local {
     pub half: usize,
     /// Its maps are made here: the step is prepared in any case.
     pub is_ours: bool,
-    /// This rank does no blocks (`--dedicated-leader`).
+    /// This rank does no blocks (`dedicated_leader`).
     pub is_idle: bool,
     pub stop: Arc<Stop>,
 }

@@ -1,0 +1,41 @@
+//! What a site installs (profiles, a tree for each version, module files) and what a machine offers (the doctor's answer).
+
+mod answer;
+mod disk;
+mod doctor;
+mod gpu;
+mod machine;
+mod manifest;
+mod modulefile;
+mod mpi;
+mod on_node;
+mod profiles;
+mod remove;
+mod scheduler;
+mod tree;
+mod version;
+
+pub use answer::Answer;
+pub use answer::Finding;
+pub use answer::Gpu;
+pub use answer::State;
+pub use answer::saved_answer;
+pub use answer::saved_gpu_memory;
+pub use doctor::Examination;
+pub use doctor::examine;
+pub use manifest::Manifest;
+pub use modulefile::ModuleKind;
+pub use on_node::OnNode;
+pub use on_node::ask;
+pub use profiles::PROFILES;
+pub use profiles::Profile;
+pub use profiles::profile;
+pub use remove::Removed;
+pub use remove::uninstall;
+pub use tree::Content;
+pub use tree::Entry;
+pub use tree::Installed;
+pub use tree::Modules;
+pub use tree::SITE_FILE;
+pub use tree::earlier_settings;
+pub use tree::install;
