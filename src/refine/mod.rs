@@ -124,8 +124,7 @@ fn refine(
     let files = Files::new(run_dir, plan);
     let job = Job { plan, inputs: &inputs, images: &images, files: &files };
     let team = crew.as_ref().map_or(Team::alone(), |crew| crew.team);
-    let halves = if plan.kind == JobKind::Refine3d { 2 } else { 1 };
-    let share = Share::new(team, halves, plan.classes);
+    let share = Share::new(team, halves(plan), plan.classes);
     let mut keeper = Keeper::new(run_dir, plan, &inputs.origin, Arc::clone(stop), share, crew)?;
     let (mut state, usual_spread) = begin(run_dir, &job, resume, account, &mut keeper)?;
     if !team.is_alone() {
@@ -150,6 +149,11 @@ fn refine(
     account.finished(ending, false)?;
     keeper.dismiss(ExitCode::Done)?;
     Ok(ExitCode::Done)
+}
+
+/// Half sets of a job: two with a gold standard, else the whole set.
+fn halves(plan: &Plan) -> usize {
+    if plan.kind == JobKind::Refine3d { 2 } else { 1 }
 }
 
 /// The run ends before its end.

@@ -45,7 +45,7 @@ fn layouts(job: JobFile) -> (Vec<(Layout, Layout)>, State) {
     let files = Files::new(&run_dir, &plan);
     let inputs = Inputs::load(&plan).expect("inputs");
     let images = Images::new(&inputs.dataset, &inputs.headers);
-    let share = Share::new(Team::alone(), 2, 1);
+    let share = Share::new(Team::alone(), halves(&plan), plan.classes);
     let mut keeper = Keeper::new(&run_dir, &plan, &inputs.origin, Arc::default(), share, None).expect("a keeper");
     let job = Job { plan: &plan, inputs: &inputs, images: &images, files: &files };
     let start = start::start(&plan, &inputs, &images).expect("a state");
