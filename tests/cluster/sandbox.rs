@@ -192,7 +192,10 @@ impl Sandbox {
             writeln!(text, "== {program} {words}\n{answer}").unwrap();
         }
         let mut paths: Vec<PathBuf> = vec![];
-        for folder in [self.folder.join("log"), self.jobs()] {
+        let mut folders = vec![self.folder.join("log"), self.jobs()];
+        let works = fs::read_dir(self.jobs()).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+        folders.extend(works.map(|folder| folder.join("out/log")));
+        for folder in folders {
             let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
             paths.extend(entries.map(|entry| entry.path()).filter(|path| path.is_file()));
         }
