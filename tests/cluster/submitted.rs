@@ -21,7 +21,7 @@ use crate::sandbox::JobId;
 use crate::sandbox::Sandbox;
 
 /// Longer than a run takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 /// A brake holds the ranks for so long and lets them go for so long; the others' patience with a silent rank is longer.
 const HOLD: Duration = Duration::from_millis(1600);
 const SITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/sites/sandbox.toml");

@@ -48,7 +48,9 @@ impl Ending<'_> {
                 };
                 if facts.standing == Standing::Preempted {
                     // Whoever preempts it queues it again too; a job that ends by itself before that never comes back.
-                    self.say(&format!("{cause}; it stays alive until Slurm ends it or queues it again ({failure}{remedy})"));
+                    self.say(&format!(
+                        "{cause}; it stays alive until Slurm ends it or queues it again ({failure}{remedy})"
+                    ));
                     thread::sleep(Duration::try_from_secs_f64(facts.patience_seconds[0]).unwrap_or_default());
                 }
                 let left = leave(facts, &format!("{cause}; it could not be queued again ({failure}{remedy})"));

@@ -38,7 +38,9 @@ impl Death {
     pub fn broken_node(&self) -> Option<&str> {
         match self {
             Self::Node { node } | Self::Silent { node, .. } => Some(node),
-            Self::Signal { node, word, .. } if word.starts_with("Killed") || word.starts_with("Bus error") => Some(node),
+            Self::Signal { node, word, .. } if word.starts_with("Killed") || word.starts_with("Bus error") => {
+                Some(node)
+            }
             _ => None,
         }
     }

@@ -49,7 +49,10 @@ fn a_chain_of_stage_refinement_postprocess_and_report() {
     let flags = "--partition low --nodes 1 --gpus 2 --stage --scratch scratch --then postprocess --then report";
     fs::create_dir(run.folder.join("scratch")).unwrap();
     let scratch = run.folder.join("scratch").display().to_string();
-    let told = run.json(&sandbox, &format!("submit {JOB} {}", flags.replace("--scratch scratch", &format!("--scratch {scratch}"))));
+    let told = run.json(
+        &sandbox,
+        &format!("submit {JOB} {}", flags.replace("--scratch scratch", &format!("--scratch {scratch}"))),
+    );
     let number = |value: &serde_json::Value| value.as_str().unwrap().parse::<u32>().unwrap();
     let (stage, job) = (number(&told["stage_job_id"]), number(&told["job_id"]));
     let then: Vec<u32> = told["then_job_ids"].as_array().unwrap().iter().map(number).collect();

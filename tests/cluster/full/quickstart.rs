@@ -54,7 +54,11 @@ fn checkout(folder: &Path) {
     for name in ["Makefile", ".ci", "tests", "config", "docs"] {
         symlink(Path::new(ROOT).join(name), folder.join(name)).unwrap();
     }
-    for (built, name) in [("target/release", "relion-rs"), ("target/release", "relion-rs-rank"), ("target/mpi/release", "relion-rs-rank")] {
+    for (built, name) in [
+        ("target/release", "relion-rs"),
+        ("target/release", "relion-rs-rank"),
+        ("target/mpi/release", "relion-rs-rank"),
+    ] {
         fs::create_dir_all(folder.join(built)).unwrap();
         fs::copy(program(name), folder.join(built).join(name)).unwrap();
     }

@@ -23,7 +23,11 @@ fn out_of_time_twice() {
     }
     run.assert_done(&sandbox, job);
     assert_eq!(run.outcomes(), [Outcome::Requeued, Outcome::Requeued, Outcome::Done], "{:?}", run.ends());
-    assert!(run.ends()[..2].iter().all(|end| end.why.contains("the time of the job is nearly over")), "{:?}", run.ends());
+    assert!(
+        run.ends()[..2].iter().all(|end| end.why.contains("the time of the job is nearly over")),
+        "{:?}",
+        run.ends()
+    );
     assert_eq!(sandbox.field(job, "Restarts"), "2");
 }
 

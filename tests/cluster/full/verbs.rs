@@ -25,7 +25,10 @@ fn status_logs_and_cancel_follow_a_job() {
     let job = run.submit(&sandbox, &format!("{TWO} -- --hold"));
     let status = || run.json(&sandbox, "status out");
     let waiting = status();
-    assert_eq!((waiting["state"].as_str(), waiting["cluster"]["job"]["state"].as_str()), (Some("waiting"), Some("PENDING")));
+    assert_eq!(
+        (waiting["state"].as_str(), waiting["cluster"]["job"]["state"].as_str()),
+        (Some("waiting"), Some("PENDING"))
+    );
     let refused = run.output(&sandbox, &format!("submit {JOB} {TWO}"));
     let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(64), "{complaint}");
@@ -37,7 +40,11 @@ fn status_logs_and_cancel_follow_a_job() {
     let mut logs = run.relion_rs(&sandbox);
     let logs = logs.args(["logs", "-f", "out"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let running = status();
-    assert_eq!((running["state"].as_str(), running["cluster"]["job"]["state"].as_str()), (Some("running"), Some("RUNNING")), "{running}");
+    assert_eq!(
+        (running["state"].as_str(), running["cluster"]["job"]["state"].as_str()),
+        (Some("running"), Some("RUNNING")),
+        "{running}"
+    );
     assert_eq!(running["cluster"]["job"]["id"].as_str(), Some(job.to_string().as_str()));
     assert!(run.tell(&sandbox, "status out").contains(&job.to_string()));
     assert!(run.tell(&sandbox, "logs out --rank 1").contains("rank 1 of 2"));
@@ -45,8 +52,13 @@ fn status_logs_and_cancel_follow_a_job() {
     let begin = Instant::now();
     let told = run.json(&sandbox, "cancel out --checkpoint-first");
     println!("cancelled {:.1} s after it was asked for", begin.elapsed().as_secs_f64());
-    assert_eq!((told["checkpoint"].as_bool(), told["cancelled"][0].as_str()), (Some(true), Some(job.to_string().as_str())));
-    sandbox.wait_for("its end", PATIENCE, || (sandbox.state(job) != "RUNNING" && sandbox.state(job) != "COMPLETING").then_some(()));
+    assert_eq!(
+        (told["checkpoint"].as_bool(), told["cancelled"][0].as_str()),
+        (Some(true), Some(job.to_string().as_str()))
+    );
+    sandbox.wait_for("its end", PATIENCE, || {
+        (sandbox.state(job) != "RUNNING" && sandbox.state(job) != "COMPLETING").then_some(())
+    });
     let state = sandbox.state(job);
     run.assert_stays(&sandbox, job, &state);
     assert_eq!(run.outcomes(), [Outcome::Stopped], "{:?}", run.ends());

@@ -54,7 +54,11 @@ fn out_of_time_it_goes_on_in_the_next_turn() {
     let ends = run.ends();
     assert_eq!(run.outcomes(), [Outcome::Requeued, Outcome::Done], "{ends:?}");
     assert!(ends[0].why.contains("the time of the job is nearly over"), "{ends:?}");
-    assert!(["SIGUSR2", "the end of the time that was given"].contains(&run.causes()[0].as_str()), "{:?}", run.causes());
+    assert!(
+        ["SIGUSR2", "the end of the time that was given"].contains(&run.causes()[0].as_str()),
+        "{:?}",
+        run.causes()
+    );
 }
 
 #[test]
