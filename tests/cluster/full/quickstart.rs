@@ -130,5 +130,5 @@ fn every_command_of_the_tutorial() {
     });
     assert_eq!((starts, ranks.collect::<Vec<_>>()), (2, vec![2, 2]), "it came back once, on two ranks");
     assert!(records.iter().any(|record| matches!(record.event, Event::Finished { checkpointed: false, .. })));
-    assert!(told.contains("restart"), "{told}");
+    assert!(told.contains("job 1, restart 1, on"), "{told}");
 }
