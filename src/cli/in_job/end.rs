@@ -27,6 +27,7 @@ use super::decide::Facts;
 use super::decide::Step;
 use super::decide::decide;
 use super::history::History;
+use super::history::is_finished;
 use super::place;
 use super::place::Place;
 
@@ -43,11 +44,11 @@ pub fn run(arguments: &EndArguments, screen: &Screen) -> Result<ExitCode> {
     // What ends the job ends it with SIGKILL in the end; until then its last words are to be said.
     let _held = Incoming::new()?;
     let run_dir = RunDir::new(&arguments.run_dir);
-    Plan::read(&run_dir.plan()).map_err(not_a_run)?;
+    let plan = Plan::read(&run_dir.plan()).map_err(not_a_run)?;
     let Some(place) = Place::of_process() else {
         return by_hand(arguments.code, &run_dir, screen);
     };
-    Ending::gather(arguments, &run_dir, place, screen)?.run()
+    Ending::gather(arguments, &run_dir, &plan, place, screen)?.run()
 }
 
 /// Without a job around it there is nobody to ask and nothing to come back.
@@ -82,6 +83,7 @@ pub(super) struct Ending<'a> {
     pub(super) place: Place,
     pub(super) screen: &'a Screen,
     pub(super) history: History,
+    pub(super) is_finished: bool,
     pub(super) death: Option<Death>,
     pub(super) broken_node: Option<String>,
     pub(super) submissions: Vec<Submission>,
@@ -91,7 +93,13 @@ pub(super) struct Ending<'a> {
 }
 
 impl<'a> Ending<'a> {
-    fn gather(arguments: &'a EndArguments, run_dir: &'a RunDir, place: Place, screen: &'a Screen) -> Result<Self> {
+    fn gather(
+        arguments: &'a EndArguments,
+        run_dir: &'a RunDir,
+        plan: &Plan,
+        place: Place,
+        screen: &'a Screen,
+    ) -> Result<Self> {
         let records = progress::read_or_none(&run_dir.progress())?;
         let history = History::of(&records);
         let started = history.start.as_ref().filter(|start| start.job == place.id);
@@ -109,6 +117,7 @@ impl<'a> Ending<'a> {
             arguments,
             run_dir,
             screen,
+            is_finished: is_finished(plan, &records),
             history,
             death,
             broken_node,
@@ -166,6 +175,7 @@ impl<'a> Ending<'a> {
         let is_time_over = seconds_left.is_some_and(|left| left <= 1.0);
         Facts {
             code: self.arguments.code,
+            is_finished: self.is_finished,
             cause: self.history.cause.as_deref(),
             failure: self.history.failure.as_ref().map(|(code, message)| (*code, message.as_str())),
             death: self.death.as_ref(),
@@ -197,7 +207,7 @@ impl<'a> Ending<'a> {
 
     /// The job as Slurm shows it, and what did not answer.
     fn look(&self) -> (Option<Job>, Vec<String>) {
-        if self.arguments.code == 0 {
+        if self.arguments.code == 0 && self.is_finished {
             return (None, Vec::new());
         }
         match slurm::show(&self.place.id) {

@@ -13,6 +13,7 @@ use super::stage::Stage;
 use super::stage::Told;
 use super::stage::UNKNOWN_JOB;
 use super::stage::checkpoint;
+use super::stage::finished;
 use super::stage::job_started;
 use super::stage::job_text;
 use super::stage::started;
@@ -42,6 +43,10 @@ fn is_requeued(stage: &Stage) -> bool {
 #[test]
 fn a_finished_run_takes_its_continuations_with_it() {
     let stage = stopped("SIGUSR2");
+    // srun ends with 0 as well when it could start no rank.
+    let told = stage.in_job("job end out --code 0", &[]);
+    ends(&stage, &told, 75, Outcome::Requeued, "the ranks ended without having finished the run, or never started");
+    stage.tell(vec![started(), finished(false)]);
     stage.jobid("7\n8 afterany:7\n9 afterany:8\n5\n");
     stage.fake("squeue", "case \"$3\" in 8|9) echo \"$3|PENDING|low|1:00|1:00|N/A|N/A||Dependency\";; esac");
     stage.fake("scontrol", UNKNOWN_JOB).fake("scancel", "exit 0");

@@ -15,6 +15,7 @@ const STANDINGS: [Standing; 6] = [
 fn facts() -> Facts<'static> {
     Facts {
         code: 75,
+        is_finished: false,
         cause: None,
         failure: None,
         death: None,
@@ -71,8 +72,9 @@ fn every_end_meets_every_standing() {
     let taken = format!("run: {TAKEN}");
     let taken = Some((64, taken.as_str()));
     for (name, facts, wanted) in [
-        ("finished", Facts { code: 0, ..facts() }, "DDDDDD"),
-        ("finished at the limit", Facts { code: 0, seconds_left: near, ..facts() }, "DDDDDD"),
+        ("finished", Facts { code: 0, is_finished: true, ..facts() }, "DDDDDD"),
+        ("finished at the limit", Facts { code: 0, is_finished: true, seconds_left: near, ..facts() }, "DDDDDD"),
+        ("no rank was started", Facts { code: 0, ..facts() }, "RRRSBR"),
         ("the engine's clock", Facts { cause: END_OF_TIME, ..facts() }, "RRRSBR"),
         ("USR2 near", Facts { cause: Some("SIGUSR2"), seconds_left: near, ..facts() }, "RRRSBR"),
         ("USR2 far", Facts { cause: Some("SIGUSR2"), ..facts() }, "WRRSBW"),
