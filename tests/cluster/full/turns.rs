@@ -55,7 +55,7 @@ fn on_three_then_two_then_five_ranks() {
     let sandbox = Sandbox::start(Options::default());
     let run = Run::new(&sandbox, "ranks");
     let mut job = run.submit(&sandbox, THREE);
-    for (nth, words) in [(1, "--nodes 2 --gpus 2"), (2, "--nodes 3 --gpus 5")] {
+    for (nth, words) in [(1, "--nodes 2 --gpus 2"), (2, "--nodes 3 --gpus 5 --gpu-request gpus-per-task")] {
         run.wait_for_work(&sandbox, nth);
         let told = run.tell(&sandbox, "cancel out --checkpoint-first");
         assert!(told.contains("cancelled after a checkpoint"), "{told}");

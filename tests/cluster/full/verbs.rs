@@ -112,7 +112,7 @@ fn refusals_are_shown_with_a_fix() {
     for (flags, code, words) in [
         ("--partition absent", 64, "absent"),
         ("--partition low --gpus 64", 64, "gpu"),
-        ("--partition low --dependency afterok:4711", 64, "dependency"),
+        ("--partition low --dependency nonsense:1", 64, "dependency"),
         ("--partition low -- --nodelist=n9", 64, "node"),
         ("--partition low --after 4711x", 64, "neither the number of a job"),
     ] {
