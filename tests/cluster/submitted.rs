@@ -111,6 +111,16 @@ impl Run {
         });
     }
 
+    /// The second start had something to go on with: finished iterations, or a part of one.
+    pub fn assert_goes_on(&self) {
+        let start = |record: Record| match record.event {
+            Event::Started(start) => Some((start.resumed_from.unwrap_or(0), start.resumed_particles)),
+            _ => None,
+        };
+        let starts: Vec<_> = self.records().into_iter().filter_map(start).collect();
+        assert!(starts.len() == 2 && starts[1] > (0, 0), "iterations and particles that were there: {starts:?}");
+    }
+
     /// Waits for a good end; the job's log and the files say the same.
     pub fn assert_done(&self, sandbox: &Sandbox, job: JobId) {
         sandbox.wait_for_state(job, &["COMPLETED"], PATIENCE);
