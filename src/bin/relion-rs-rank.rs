@@ -128,7 +128,7 @@ fn work(run_dir: &RunDir, resume: Resume, manner: &Manner) -> Result<ExitCode> {
     run_dir.create()?;
     // Before MPI starts threads of its own.
     refine::hold_signals()?;
-    let (session, team) = Team::join()?;
+    let (_session, team) = Team::join()?;
     if let Some(launcher) = manner.watched_by.filter(|_| team.rank() == 0) {
         relion_rs::cli::watch(launcher)?;
     }
@@ -148,7 +148,6 @@ fn work(run_dir: &RunDir, resume: Resume, manner: &Manner) -> Result<ExitCode> {
         Ok(code) => run_dir.tell_log(team.rank(), &format!("ends with code {} ({code:?})", *code as u8))?,
         Err(error) => refine::last_words(run_dir, error, &team),
     }
-    drop(session);
     outcome
 }
 

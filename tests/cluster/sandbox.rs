@@ -135,7 +135,14 @@ impl Sandbox {
                 }
             }
             let prolog = self.folder.join("prolog.sh");
-            fs::write(&prolog, format!("#!/bin/sh\necho export PATH={}\n", bin.display())).unwrap();
+            // Folders that a job has put before the system's stay where they are.
+            let is_system = options.hidden.iter().map(|hidden| format!("[ -e $folder/{hidden} ]")).collect::<Vec<_>>();
+            let text = format!(
+                "#!/bin/sh\nIFS=:\nfor folder in $PATH; do {} || kept=$kept$folder:; done\necho export PATH=$kept{}\n",
+                is_system.join(" || "),
+                bin.display()
+            );
+            fs::write(&prolog, text).unwrap();
             fs::set_permissions(&prolog, fs::Permissions::from_mode(0o755)).unwrap();
         }
     }

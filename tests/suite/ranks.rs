@@ -16,6 +16,7 @@ use relion_rs::plan::progress::RankPlace;
 use crate::continuation::place::Place;
 use crate::continuation::place::Running;
 use crate::continuation::place::Scene;
+use crate::continuation::place::command;
 
 /// Half a minute, and what a busy machine takes beside that.
 const SOON: Duration = Duration::from_secs(45);
@@ -175,4 +176,19 @@ fn an_error_of_one_rank_is_told_once_and_ends_all() {
     assert!(told.contains("particles.mrcs"), "{told}");
     let failed = place.records().into_iter().any(|r| matches!(r.event, Event::Failed { .. }));
     assert!(failed, "the progress file says why");
+}
+
+/// As users try it on their own machine.
+#[test]
+#[cfg_attr(not(feature = "mpi"), ignore = "needs an engine with MPI: make test-mpi")]
+fn a_drill_kills_a_rank() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment: Vec<(&str, String)> = ROOT.iter().map(|name| (*name, "1".to_owned())).collect();
+    let drill = |words: &str| command(folder.path(), words, &environment).output().unwrap();
+    let output = drill("drill --kill-rank 1 --count 100 --ranks 2");
+    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("SIGKILL of a rank"), "{told}");
+    let output = drill("drill --kill-rank 3 --ranks 2");
+    assert_eq!(output.status.code(), Some(ExitCode::Usage as i32));
 }

@@ -74,14 +74,15 @@ pub struct Act<'a> {
     run_dir: RunDir,
     log: PathBuf,
     seen: usize,
+    ranks: u32,
     pub starts: Vec<Start>,
 }
 
 impl<'a> Act<'a> {
     /// In a prepared run folder; what the run says goes to `log`. A signal to this process that is to stop it ends the
     /// run too, and is an error with the code `Checkpointed`.
-    pub fn new(run_dir: RunDir, log: PathBuf, incoming: &'a Incoming) -> Self {
-        Self { incoming, run_dir, log, seen: 0, starts: Vec::new() }
+    pub fn new(run_dir: RunDir, log: PathBuf, incoming: &'a Incoming, ranks: u32) -> Self {
+        Self { incoming, run_dir, log, seen: 0, ranks, starts: Vec::new() }
     }
 
     /// Runs to the end without interruption.
@@ -125,6 +126,38 @@ impl<'a> Act<'a> {
             Some(0) => Ok(Met::Late),
             Some(_) => Ok(self.wrong("SIGKILL")),
         }
+    }
+
+    /// Kills one of several ranks after some time: the others end too, and not as if all were well.
+    pub fn kill_rank(&mut self, rank: usize, after: Duration) -> Result<Met> {
+        let begin = Instant::now();
+        let mut child = self.begin(None)?;
+        let mut victim = None;
+        while self.ends_within(&mut child, PAUSE)?.is_none() && (victim.is_none() || begin.elapsed() < after) {
+            victim = victim.or(self.process_of(rank)?);
+        }
+        let at = begin.elapsed();
+        if let Some(victim) = victim {
+            // It may have ended by itself.
+            let _ = kill(victim, Signal::SIGKILL);
+        }
+        let status = self.end(child, Some(at))?;
+        self.wait_for_silence()?;
+        match status.code() {
+            Some(0) => Ok(Met::Late),
+            Some(code) if code != ExitCode::Checkpointed as i32 => Ok(Met::Interrupted),
+            _ => Ok(self.wrong("the code of an error")),
+        }
+    }
+
+    /// The process of a rank of the present start, once it is told.
+    fn process_of(&self, rank: usize) -> Result<Option<Pid>> {
+        let records = self.new_records()?;
+        let ranks = records.iter().find_map(|record| match &record.event {
+            Event::Ranks { ranks } => Some(ranks),
+            _ => None,
+        });
+        Ok(ranks.and_then(|ranks| ranks.get(rank)).map(|place| Pid::from_raw(place.process as i32)))
     }
 
     /// Stops after some time; then a start in the way of which is `obstacle` until it notices.
@@ -183,6 +216,9 @@ impl<'a> Act<'a> {
         let own = std::env::current_exe().map_err(|cause| Error::internal(format!("own path: {cause}")))?;
         let mut command = Command::new(&own);
         command.args(parent::tied()).arg("resume").arg(self.run_dir.root()).stdin(Stdio::null());
+        if self.ranks > 1 {
+            command.arg("--ranks").arg(self.ranks.to_string());
+        }
         // A group of its own: Ctrl-C on a terminal reaches this program only, which passes it on once.
         command.process_group(0);
         command.stdout(log.try_clone().map_err(failed)?).stderr(log);

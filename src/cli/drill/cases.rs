@@ -34,6 +34,8 @@ impl Sent {
 pub enum Interruption {
     Signal(Signal),
     Kill,
+    /// One of several ranks is killed.
+    KillRank(u32),
     /// Killed, and a bit of its newest checkpoint is flipped.
     Corrupt,
     /// Stopped, and for one start nothing large can be written.
@@ -47,6 +49,7 @@ impl Interruption {
         match self {
             Self::Signal(signal) => signal.as_str(),
             Self::Kill => "SIGKILL",
+            Self::KillRank(_) => "SIGKILL of a rank",
             Self::Corrupt => "damaged checkpoint",
             Self::FullDisk => "full disk",
             Self::Walltime(_) => "walltime",
@@ -71,6 +74,7 @@ pub fn wanted(arguments: &Arguments) -> Vec<Case> {
     let mut kinds: Vec<Interruption> =
         arguments.signal.iter().map(|sent| Interruption::Signal(sent.signal())).collect();
     kinds.extend(arguments.kill.then_some(Interruption::Kill));
+    kinds.extend(arguments.kill_rank.map(Interruption::KillRank));
     kinds.extend(arguments.corrupt_checkpoint.then_some(Interruption::Corrupt));
     kinds.extend((arguments.fill_disk || arguments.disk.is_some()).then_some(Interruption::FullDisk));
     kinds.extend(arguments.walltime.map(|time| Interruption::Walltime(Some(time))));

@@ -69,6 +69,12 @@ pub struct Arguments {
     /// Kill the run with SIGKILL
     #[arg(long)]
     pub kill: bool,
+    /// Kill this rank of several, from 0, with SIGKILL: all end, and the run goes on
+    #[arg(long, value_name = "N")]
+    pub kill_rank: Option<u32>,
+    /// Ranks of the interrupted runs, started by mpirun (default: 1; with --kill-rank 3, or more if need be)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub ranks: Option<u32>,
     /// Kill the run, and flip a bit in its newest checkpoint
     #[arg(long)]
     pub corrupt_checkpoint: bool,
@@ -137,6 +143,7 @@ struct Drill<'a> {
     plan: Plan,
     disk: Option<&'a Path>,
     keep: bool,
+    ranks: u32,
     digests: Digests,
     time: Duration,
     smallest_checkpoint: u64,
@@ -172,6 +179,7 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
         plan: resolved.plan,
         disk: arguments.disk.as_deref(),
         keep: arguments.keep,
+        ranks: ranks(arguments)?,
         digests: Digests::new(),
         time: Duration::ZERO,
         smallest_checkpoint: 0,
@@ -230,6 +238,20 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     Ok(if good { ExitCode::Done } else { ExitCode::Internal })
 }
 
+/// Ranks of the interrupted runs.
+fn ranks(arguments: &Arguments) -> Result<u32> {
+    const USUAL: u32 = 3;
+    let Some(victim) = arguments.kill_rank else { return Ok(arguments.ranks.unwrap_or(1)) };
+    let ranks = arguments.ranks.unwrap_or(USUAL.max(victim.saturating_add(1)));
+    if ranks < 2 || victim >= ranks {
+        return Err(Error::usage(
+            format!("there is no rank {victim} among {ranks} to be killed alone"),
+            "Ranks are counted from 0; give --ranks 2 or more.",
+        ));
+    }
+    Ok(ranks)
+}
+
 /// The folder of the drill, absolute; made by this program unless it was named.
 fn folder(arguments: &Arguments) -> Result<PathBuf> {
     let Some(named) = &arguments.job.flags.out else {
@@ -253,7 +275,7 @@ fn folder(arguments: &Arguments) -> Result<PathBuf> {
 
 impl<'a> Drill<'a> {
     /// A fresh run folder at the path that all runs share.
-    fn prepare(&self, plan: &Plan, name: &str, disk: Option<&Path>) -> Result<Act<'a>> {
+    fn prepare(&self, plan: &Plan, name: &str, disk: Option<&Path>, ranks: u32) -> Result<Act<'a>> {
         let root = self.folder.join("run");
         if let Some(disk) = disk {
             let real = disk.join(format!("{PREFIX}{}-{name}", std::process::id()));
@@ -263,7 +285,7 @@ impl<'a> Drill<'a> {
         }
         let run_dir = RunDir::new(root);
         prepare(&run_dir, plan, &self.job.layers)?;
-        Ok(Act::new(run_dir, self.folder.join(format!("{name}.log")), self.incoming))
+        Ok(Act::new(run_dir, self.folder.join(format!("{name}.log")), self.incoming, ranks))
     }
 
     /// Gives the run folder another name, to make room for the next.
@@ -285,7 +307,7 @@ impl<'a> Drill<'a> {
 
     fn uninterrupted(&mut self) -> Result<()> {
         let begin = Instant::now();
-        let mut act = self.prepare(&self.plan, "uninterrupted", None)?;
+        let mut act = self.prepare(&self.plan, "uninterrupted", None, 1)?;
         let met = act.run()?;
         self.time = begin.elapsed();
         if let Met::Wrong(problem) = met {
@@ -338,10 +360,11 @@ impl<'a> Drill<'a> {
             plan.max_hours = Some(time.as_secs_f64() / SECONDS_PER_HOUR);
         }
         let disk = self.disk.filter(|_| case.what == Interruption::FullDisk);
-        let mut act = self.prepare(&plan, name, disk)?;
+        let mut act = self.prepare(&plan, name, disk, self.ranks)?;
         let met = match case.what {
             Interruption::Signal(signal) => act.signal(signal, after)?,
             Interruption::Kill => act.kill(after, 0)?,
+            Interruption::KillRank(rank) => act.kill_rank(rank as usize, after)?,
             Interruption::Corrupt => {
                 let met = act.kill(after, 2)?;
                 if let (Met::Interrupted, Some(newest)) = (&met, act.checkpoints()?.last()) {

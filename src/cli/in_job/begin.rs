@@ -1,10 +1,14 @@
 //! `job begin`: whether there is work, until when, and a word about it.
 
 use std::fs;
+use std::fs::File;
+use std::time::Duration;
+use std::time::Instant;
 
 use crate::cli::resume::not_a_run;
 use crate::cli::screen::Screen;
 use crate::cli::screen::duration;
+use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 use crate::plan::Plan;
@@ -26,6 +30,8 @@ use super::place;
 use super::place::Place;
 use super::record::record;
 
+/// How long ranks that outlived their job are waited for; a file system forgets the locks of a dead node in that time.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(180);
 /// Ends the script, which has nothing to do.
 const NOTHING: &str = "exit 0";
 
@@ -58,6 +64,9 @@ pub fn run(arguments: &BeginArguments, screen: &Screen) -> Result<ExitCode> {
         // Somebody typed `sbatch`; `status` and `cancel` are to find the job all the same.
         place::append(&run_dir.jobid(), &Submission::new(&place.id, None).line())?;
     }
+    if place.restarts > 0 || continues.is_some() {
+        free(&run_dir, &say)?;
+    }
     let left = time_left(&place, arguments.time_limit, &run_dir, &say);
     let end = left.map(|left| (progress::unix_seconds() + left).round());
     let log_bytes = fs::metadata(place.log(&run_dir)).map_or(0, |metadata| metadata.len());
@@ -80,6 +89,32 @@ pub fn run(arguments: &BeginArguments, screen: &Screen) -> Result<ExitCode> {
         None => "unset SLURM_JOB_END_TIME".to_owned(),
     })?;
     Ok(ExitCode::Done)
+}
+
+/// On a node whose `slurmd` is gone the ranks of the last start may go on working, though Slurm has given the job up. They
+/// see the folder, so they are asked there to save their work and to end.
+fn free(run_dir: &RunDir, say: &dyn Fn(&str)) -> Result<()> {
+    let is_free = || match run_dir.lock() {
+        Ok(_) => Ok(true),
+        Err(error) if error.code == ExitCode::Usage => Ok(false),
+        Err(error) => Err(error),
+    };
+    run_dir.create()?;
+    if is_free()? {
+        return Ok(());
+    }
+    say("ranks of the last start work in the run folder still; they are asked to save their work and to end");
+    let request = run_dir.abort_request();
+    File::create(&request).map_err(|cause| Error::writing(&request, &cause))?;
+    let end = Instant::now() + ORPHAN_PATIENCE;
+    let mut was_freed = is_free()?;
+    while !was_freed && Instant::now() < end {
+        was_freed = is_free()?;
+    }
+    // They take it with them as a rule; what is left would stop this start.
+    run_dir.take_abort_request()?;
+    say(if was_freed { "they have ended" } else { "they have not ended; the ranks of this start will say so" });
+    Ok(())
 }
 
 /// How many seconds are left: by Slurm's own variable, by `squeue`, or by the limit that the script carries.

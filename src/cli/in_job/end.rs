@@ -82,8 +82,8 @@ pub(super) struct Ending<'a> {
     pub(super) run_dir: &'a RunDir,
     pub(super) place: Place,
     pub(super) screen: &'a Screen,
-    pub(super) history: History,
     pub(super) is_finished: bool,
+    pub(super) history: History,
     pub(super) death: Option<Death>,
     pub(super) broken_node: Option<String>,
     pub(super) submissions: Vec<Submission>,
@@ -104,7 +104,11 @@ impl<'a> Ending<'a> {
         let history = History::of(&records);
         let started = history.start.as_ref().filter(|start| start.job == place.id);
         let log_bytes = started.map_or(0, |start| start.log_bytes);
-        let is_ordinary = [0, ExitCode::Checkpointed as u8].contains(&arguments.code);
+        let is_finished = is_finished(plan, &records);
+        let is_ordinary = match arguments.code {
+            0 => is_finished,
+            code => code == ExitCode::Checkpointed as u8,
+        };
         let death = if is_ordinary { None } else { death(&place.log(run_dir), log_bytes, &history) };
         // Of an array the script would queue all of it again.
         let is_alone = place.id == place.raw;
@@ -117,7 +121,7 @@ impl<'a> Ending<'a> {
             arguments,
             run_dir,
             screen,
-            is_finished: is_finished(plan, &records),
+            is_finished,
             history,
             death,
             broken_node,

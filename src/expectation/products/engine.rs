@@ -42,7 +42,6 @@ use super::shape;
 use super::shape::Shape;
 use super::shape::Tables;
 use super::supply::Everything;
-use super::supply::Supply;
 
 /// How the engine works; nothing here changes a result except `block_particles` and the scalar.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -193,6 +192,7 @@ fn iteration<T: Scalar>(
     }
     let everything = Everything::of(&totals);
     let supply = watch.supply.unwrap_or(&everything);
+    let watch = &mut Watch { supply: Some(supply), stop: watch.stop, after_batch: &mut *watch.after_batch };
     let integers = sums.iter_mut().map(|sums| arena::recast::<SumVoxel, Voxel>(sums));
     let sums: Vec<Mutex<&mut [Voxel]>> =
         integers.zip(copies).flat_map(|(first, others)| std::iter::once(first).chain(others)).map(Mutex::new).collect();
@@ -211,7 +211,6 @@ fn iteration<T: Scalar>(
                 &volumes,
                 &members,
                 &mut totals,
-                supply,
                 watch,
             )
         })?;
@@ -300,7 +299,6 @@ fn run_group<T: Scalar>(
     volumes: &Volumes<'_, '_>,
     members: &[Vec<(usize, u32)>],
     totals: &mut Totals,
-    supply: &dyn Supply,
     watch: &mut Watch<'_>,
 ) -> Result<Next> {
     let of_group = &members[group.optics];
@@ -323,6 +321,7 @@ fn run_group<T: Scalar>(
         .collect();
     let lane_bytes = shape::lane_bytes::<T>(&shape)?;
     let mut records: Vec<Record> = (0..shape.particles).map(|_| Record::new(&shape)).collect();
+    let supply = watch.supply.ok_or_else(|| Error::internal("nobody hands out blocks"))?;
     let next = |most: usize, blocks: &mut Vec<u32>| supply.next(group.optics, most, blocks);
     let source_of = ahead::Members { all: of_group, block_particles: config.block_particles, next: &next };
     let next = frame.child(Kind::Batch, |frame| -> Result<Next> {

@@ -1,6 +1,9 @@
 //! `job begin`.
 
 use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
 
 use relion_rs::plan::progress;
 use relion_rs::plan::progress::Event;
@@ -8,6 +11,7 @@ use relion_rs::plan::progress::JobStarted;
 
 use super::stage::NO_ACCOUNTING;
 use super::stage::Stage;
+use super::stage::Told;
 use super::stage::UNKNOWN_JOB;
 use super::stage::checkpoint;
 use super::stage::finished;
@@ -117,4 +121,25 @@ fn a_continuation_starts_after_everything_but_a_cancel_and_an_error() {
     // A person who submits it anew means it.
     stage.jobid("5\n7\n");
     assert!(stage.in_job("job begin out", &[]).out.starts_with("export "));
+}
+
+#[test]
+fn ranks_that_outlived_their_job_are_asked_to_end() {
+    let stage = Stage::new("class3d");
+    let request = stage.run_dir().abort_request();
+    let lock = stage.run_dir().lock().unwrap();
+    // A first start has no such ranks: whoever works in the folder then is left alone, and the engine refuses.
+    assert!(stage.in_job("job begin out", &[]).out.starts_with("export ") && !request.exists());
+    let variables = [("SLURM_JOB_ID", "7"), ("SLURM_RESTART_COUNT", "1"), ("RELION_RS_TIME_LIMIT", "10")];
+    let mut command = stage.command("job begin out", &variables);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begin = Instant::now();
+    while !request.exists() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "nobody was asked");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(lock);
+    let told = Told::of(child.wait_with_output().unwrap());
+    assert!(told.out.starts_with("export ") && told.err.contains("they have ended"), "{told:?}");
+    assert!(!request.exists(), "it would stop this start");
 }

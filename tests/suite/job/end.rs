@@ -43,10 +43,7 @@ fn is_requeued(stage: &Stage) -> bool {
 #[test]
 fn a_finished_run_takes_its_continuations_with_it() {
     let stage = stopped("SIGUSR2");
-    // srun ends with 0 as well when it could start no rank.
-    let told = stage.in_job("job end out --code 0", &[]);
-    ends(&stage, &told, 75, Outcome::Requeued, "the ranks ended without having finished the run, or never started");
-    stage.tell(vec![started(), finished(false)]);
+    stage.tell(vec![finished(false)]);
     stage.jobid("7\n8 afterany:7\n9 afterany:8\n5\n");
     stage.fake("squeue", "case \"$3\" in 8|9) echo \"$3|PENDING|low|1:00|1:00|N/A|N/A||Dependency\";; esac");
     stage.fake("scontrol", UNKNOWN_JOB).fake("scancel", "exit 0");
@@ -191,6 +188,21 @@ fn a_lost_rank_comes_back_without_its_node_where_that_is_possible() {
     stage.in_job("job end out --code 137", &[off]);
     let told = stage.in_job("job end out --code 137 --no-exclude", &[]);
     assert!(!stage.calls().contains("sbatch") && is_requeued(&stage), "{told:?}");
+}
+
+#[test]
+fn a_lost_node_ends_srun_with_0_and_is_no_finished_run() {
+    let stage = stopped("SIGTERM");
+    stage.tell(vec![finished(true)]);
+    stage.jobid("7\n8 afterany:7\n").fake("squeue", "echo '8|PENDING|low|1:00|1:00|N/A|N/A||Dependency'");
+    fs::write(stage.run_dir().logs().join("slurm-7.out"), "srun: error: Node failure on n3\n").unwrap();
+    stage.fake("scancel", "exit 0");
+    let told = stage.in_job("job end out --code 0", &[]);
+    ends(&stage, &told, 75, Outcome::Requeued, "node n3 failed: it is queued again");
+    stage.scontrol(&[("JobState", "COMPLETING"), ("Restarts", "1")]);
+    let told = stage.in_job("job end out --code 0", &[]);
+    ends(&stage, &told, 75, Outcome::Requeued, "Slurm has queued this job again");
+    assert!(!stage.calls().contains("scancel"), "{}", stage.calls());
 }
 
 #[test]

@@ -22,9 +22,9 @@ pub const FIRST_SIGNAL_CODE: u8 = 128;
 /// What is known.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
-    /// With which the ranks ended.
+    /// With which the ranks ended. `srun` ends with 0 when it loses a node.
     pub code: u8,
-    /// By the word of the engine, which has done all that the plan wants.
+    /// The run itself says that nothing is left to do.
     pub is_finished: bool,
     /// Why the engine was asked to stop.
     pub cause: Option<&'a str>,
@@ -75,7 +75,6 @@ const CHECKPOINTED: u8 = ExitCode::Checkpointed as u8;
 
 /// Decides.
 pub fn decide(facts: &Facts<'_>) -> Decision {
-    // `srun` ends with 0 too when it could not start a single rank.
     if facts.code == 0 && facts.is_finished {
         return end(Outcome::Done, 0, "the run is finished".to_owned());
     }
@@ -119,9 +118,10 @@ fn own_error(facts: &Facts<'_>) -> Option<(u8, String)> {
             let message = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
             Some((code, format!("the run failed with code {code}: {message}")))
         }
+        None if facts.code == 0 => None,
         // A starter of ranks that finds its job being ended says so with a code of its own.
         None if ExitCode::from_code(facts.code).is_none() && is_being_ended(facts.standing) => None,
-        None if (1..FIRST_SIGNAL_CODE).contains(&facts.code) => {
+        None if facts.code < FIRST_SIGNAL_CODE => {
             let code = facts.code;
             let name = ExitCode::from_code(code).map_or_else(String::new, |name| format!(" ({name:?})"));
             Some((code, format!("the ranks ended with code {code}{name}, see the lines above")))
@@ -186,7 +186,7 @@ fn lost(facts: &Facts<'_>) -> Decision {
         Some(Death::Node { node }) => format!("node {node} failed"),
         Some(Death::Silent { what, .. }) => what.clone(),
         Some(Death::Signal { ranks, node, word }) => format!("{ranks} on {node} ended by a signal ({word})"),
-        _ if facts.code == 0 => "the ranks ended without having finished the run, or never started".to_owned(),
+        _ if facts.code == 0 => "the ranks have ended, but the run is not finished".to_owned(),
         _ if facts.code < FIRST_SIGNAL_CODE => format!("the ranks ended with code {}", facts.code),
         _ => format!("a rank was ended by signal {}", facts.code - FIRST_SIGNAL_CODE),
     };

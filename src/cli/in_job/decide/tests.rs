@@ -73,8 +73,10 @@ fn every_end_meets_every_standing() {
     let taken = Some((64, taken.as_str()));
     for (name, facts, wanted) in [
         ("finished", Facts { code: 0, is_finished: true, ..facts() }, "DDDDDD"),
+        ("0 and not finished", Facts { code: 0, ..facts() }, "RRRSBR"),
+        ("0 of srun without a node", Facts { code: 0, death: Some(&node), ..facts() }, "RRRSBR"),
+        ("0 of srun and an error", Facts { code: 0, failure: disk, ..facts() }, "FFFFFF"),
         ("finished at the limit", Facts { code: 0, is_finished: true, seconds_left: near, ..facts() }, "DDDDDD"),
-        ("no rank was started", Facts { code: 0, ..facts() }, "RRRSBR"),
         ("the engine's clock", Facts { cause: END_OF_TIME, ..facts() }, "RRRSBR"),
         ("USR2 near", Facts { cause: Some("SIGUSR2"), seconds_left: near, ..facts() }, "RRRSBR"),
         ("USR2 far", Facts { cause: Some("SIGUSR2"), ..facts() }, "WRRSBW"),
