@@ -138,7 +138,7 @@ impl Sandbox {
             // Folders that a job has put before the system's stay where they are.
             let is_system = options.hidden.iter().map(|hidden| format!("[ -e $folder/{hidden} ]")).collect::<Vec<_>>();
             let text = format!(
-                "#!/bin/sh\nIFS=:\nfor folder in $PATH; do {} || kept=$kept$folder:; done\necho export PATH=$kept{}\n",
+                "#!/bin/sh\nIFS=:\nfor folder in $PATH; do {} || kept=$kept$folder:; done\necho \"export PATH=$kept{}\"\n",
                 is_system.join(" || "),
                 bin.display()
             );
