@@ -67,7 +67,9 @@ fn status_logs_and_cancel_follow_a_job() {
     let text = String::from_utf8_lossy(&followed.stdout).into_owned();
     assert!(followed.status.success() && text.contains("on n1 (low)") && text.contains(&run.last_line(job)), "{text}");
 
+    // The same script, with all that was asked for.
     let again = run.submitted(&sandbox, "resume out");
+    sandbox.text("scontrol", &format!("release {again}")).unwrap();
     run.assert_done(&sandbox, again);
     let over = status();
     assert_eq!((over["state"].as_str(), over["restarts"].as_u64()), (Some("finished"), Some(1)), "{over}");
