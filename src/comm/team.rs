@@ -154,7 +154,8 @@ impl Team {
         if self.is_alone() { Ok(()) } else { wire::broadcast_f32(root, values) }
     }
 
-    /// Adds the integers of all ranks into those of rank `root`; every rank calls this with as many.
+    /// Adds the integers of all ranks into those of rank `root`; every rank calls this with as many, and only the root's
+    /// are of use then.
     pub fn sum_to(&self, root: usize, values: &mut [i64]) -> Result<()> {
         if self.is_alone() { Ok(()) } else { wire::sum_to(root, self.rank, values) }
     }

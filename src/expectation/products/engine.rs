@@ -185,7 +185,7 @@ fn iteration<T: Scalar>(
     let scale = scale(task, config, limits);
     let mut totals = Totals::new(task, &groups, &members, config.block_particles);
     if let Some(earlier) = earlier {
-        earlier.finished.into_iter().try_for_each(|finished| totals.absorb(&members, scale, finished))?;
+        earlier.finished.into_iter().try_for_each(|finished| totals.absorb(scale, finished))?;
         for (class, sums) in sums.iter_mut().enumerate() {
             (earlier.add)(class, arena::recast::<SumVoxel, Voxel>(sums))?;
         }

@@ -70,7 +70,7 @@ impl Half {
             // Who took part knows the units.
             (self.scale, self.is_idle) = ([other.scale[0], other.scale[1]], false);
         }
-        self.totals.absorb(&self.members, self.scale, other)
+        self.totals.absorb(self.scale, other)
     }
 
     /// Everything known beside the sums.

@@ -205,13 +205,24 @@ impl Totals {
         let mut positions: Vec<u32> = of_group.map(|(position, _)| position as u32).collect();
         positions.sort_unstable();
         Finished {
-            blocks: self.blocks.clone(),
-            scale: scale.to_vec(),
             contributions: positions.iter().map(|p| self.contributions[*p as usize]).collect(),
             assignments: positions.iter().map(|p| self.assignments[*p as usize]).collect(),
             positions,
             origin_terms: self.origin_terms.clone(),
             set_aside: self.set_aside.clone(),
+            ..self.without_particles(scale)
+        }
+    }
+
+    fn without_particles(&self, scale: [f64; 2]) -> Finished {
+        Finished {
+            blocks: self.blocks.clone(),
+            scale: scale.to_vec(),
+            positions: Vec::new(),
+            contributions: Vec::new(),
+            assignments: Vec::new(),
+            origin_terms: Vec::new(),
+            set_aside: Vec::new(),
             residuals: self.residuals.clone(),
             ctf2: self.ctf2.clone(),
             directions: self.directions.clone(),
@@ -224,8 +235,9 @@ impl Totals {
     ///
     /// # Errors
     /// It is not of this step, or blocks were done twice.
-    pub fn absorb(&mut self, members: &[Vec<(usize, u32)>], scale: [f64; 2], other: Finished) -> Result<()> {
-        other.belongs_to(&self.finished(members, scale), self.assignments.len())?;
+    pub fn absorb(&mut self, scale: [f64; 2], other: Finished) -> Result<()> {
+        // Rank 0 takes over hundreds of these: particles are not looked at again for each.
+        other.belongs_to(&self.without_particles(scale), self.assignments.len())?;
         let flags = || self.blocks.iter().flatten().zip(other.blocks.iter().flatten());
         if flags().any(|(ours, theirs)| *ours > 0 && *theirs > 0) {
             return Err(Error::internal("a block of particles was done twice"));

@@ -12,6 +12,8 @@ mod pulse;
 mod roster;
 mod share;
 mod supply;
+#[cfg(test)]
+mod tests;
 
 pub use follower::Follower;
 pub use follower::follow;
