@@ -32,9 +32,10 @@ test: setup ## the test suite
 	$(CARGO) test --locked
 
 test-cluster: setup ## refinements under a real Slurm, started on this machine; needs root (installs Debian's slurm-wlm)
-	@.ci/setup $(SLURM)
-	$(CARGO) test --locked --test cluster --no-run
-	timeout --kill-after=30 900 $(CARGO) test --locked --test cluster -- --ignored --test-threads=1 short::
+	@.ci/setup $(SLURM) $(MPI)
+	$(CARGO) test --locked --features mpi --target-dir target/mpi --test cluster --no-run
+	timeout --kill-after=30 900 $(CARGO) test --locked --features mpi --target-dir target/mpi --test cluster -- \
+		--ignored --test-threads=1 short::
 
 test-mpi: setup ## several ranks on this machine
 	@.ci/setup $(MPI)

@@ -20,13 +20,22 @@ if [ -z "${TEST_SMALL_DISK:-}" ]; then
     fi
 fi
 # shellcheck disable=SC2086
-$cargo test --locked -- --include-ignored --skip short:: --skip full:: $skip
+$cargo test --locked -- --include-ignored --skip short:: --skip full:: --skip ranks:: $skip
 
-# A Slurm of our own, with a database for one test. One test at a time: the nodes share few cores.
-if [ "$(id -u)" = 0 ] && .ci/setup slurm-wlm munge slurmdbd mariadb-server; then
-    $cargo test --locked --test cluster -- --ignored --test-threads=1
+# Several ranks, by an engine of its own.
+of_mpi="--locked --features mpi --target-dir target/mpi"
+if .ci/setup libopenmpi-dev openmpi-bin libclang-dev; then
+    # shellcheck disable=SC2086
+    $cargo test $of_mpi --lib --test suite -- --include-ignored ranks::
+    # A Slurm of our own, with a database for two tests. One test at a time: the nodes share few cores.
+    if [ "$(id -u)" = 0 ] && .ci/setup slurm-wlm munge slurmdbd mariadb-server; then
+        # shellcheck disable=SC2086
+        $cargo test $of_mpi --test cluster -- --ignored --test-threads=1
+    else
+        echo "left out: short:: full:: of tests/cluster (only root can start a Slurm, of Debian's packages)"
+    fi
 else
-    echo "left out: short:: full:: of tests/cluster (only root can start a Slurm, of Debian's packages)"
+    echo "left out: ranks:: short:: full:: (they need MPI: libopenmpi-dev openmpi-bin libclang-dev)"
 fi
 # Installed versions under real module systems.
 code=0

@@ -33,9 +33,11 @@ use super::screen::Screen;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const ENGINE_PATIENCE: Duration = Duration::from_secs(60);
 /// Pages that an installed version brings along.
-const PAGES: [(&str, &str); 8] = [
+const PAGES: [(&str, &str); 10] = [
+    ("quickstart.md", include_str!("../../docs/quickstart.md")),
     ("cluster.md", include_str!("../../docs/cluster.md")),
     ("submit.md", include_str!("../../docs/submit.md")),
+    ("preemption.md", include_str!("../../docs/preemption.md")),
     ("cli.md", include_str!("../../docs/cli.md")),
     ("run-folder.md", include_str!("../../docs/run-folder.md")),
     ("exit-codes.md", include_str!("../../docs/exit-codes.md")),

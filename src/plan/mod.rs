@@ -39,3 +39,4 @@ pub use resolve::Resolved;
 pub use resolve::resolve;
 pub use run_dir::RunDir;
 pub use run_dir::RunLock;
+pub use run_dir::TAKEN;

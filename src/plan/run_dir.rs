@@ -15,6 +15,8 @@ use crate::error::Result;
 
 use super::progress::unix_seconds;
 
+/// What a process says that finds the folder taken.
+pub const TAKEN: &str = "another relion-rs-rank works in this run folder";
 /// How long a folder that is taken is tried again, and how often.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -176,7 +178,7 @@ impl RunDir {
             Err(TryLockError::WouldBlock) => Err(Error::new(
                 ExitCode::Usage,
                 self.root.display().to_string(),
-                "another relion-rs-rank works in this run folder",
+                TAKEN,
                 "Wait for it to end (`relion-rs status` shows it) or choose another folder.",
             )),
             // Some network file systems have no locks; working without one is what every other program does there.

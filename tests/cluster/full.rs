@@ -1,4 +1,10 @@
-//! How this Slurm behaves where the rest relies on it: minutes each, with `make test-long`.
+//! How this Slurm behaves where the rest relies on it, and the ends of jobs that are rarer: minutes each, with
+//! `make test-long`.
 
+mod chains;
 mod facts;
-mod ranks;
+mod nodes;
+mod quickstart;
+mod stays;
+mod turns;
+mod verbs;

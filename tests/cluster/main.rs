@@ -7,3 +7,4 @@ mod processes;
 mod runs;
 mod sandbox;
 mod short;
+mod submitted;

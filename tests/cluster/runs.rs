@@ -113,19 +113,6 @@ impl Run {
         Self { folder }
     }
 
-    /// With a run folder in which nothing was done yet.
-    pub fn prepared(sandbox: &Sandbox, name: &str) -> Self {
-        let run = Self::new(sandbox, name);
-        let from = RunDir::new(data().folder.join("out"));
-        fs::create_dir(run.root()).unwrap();
-        let (there, here) = (data().folder.to_str().unwrap(), run.folder.to_str().unwrap());
-        let plan = fs::read_to_string(from.plan()).unwrap();
-        assert!(plan.contains(there), "it holds the folder that paths start from");
-        fs::write(run.dir().plan(), plan.replace(there, here)).unwrap();
-        fs::copy(from.job(), run.dir().job()).unwrap();
-        run
-    }
-
     pub fn root(&self) -> PathBuf {
         self.folder.join("out")
     }
@@ -154,11 +141,6 @@ impl Run {
             _ => None,
         };
         self.records().into_iter().filter_map(cause).collect()
-    }
-
-    /// So many parts of iterations are on disk, of all processes together.
-    pub fn parts(&self) -> usize {
-        self.records().iter().filter(|record| matches!(record.event, Event::Part { .. })).count()
     }
 
     pub fn assert_equals_whole(&self) {

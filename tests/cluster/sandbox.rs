@@ -135,7 +135,14 @@ impl Sandbox {
                 }
             }
             let prolog = self.folder.join("prolog.sh");
-            fs::write(&prolog, format!("#!/bin/sh\necho export PATH={}\n", bin.display())).unwrap();
+            // Folders that a job has put before the system's stay where they are.
+            let is_system = options.hidden.iter().map(|hidden| format!("[ -e $folder/{hidden} ]")).collect::<Vec<_>>();
+            let text = format!(
+                "#!/bin/sh\nIFS=:\nfor folder in $PATH; do {} || kept=$kept$folder:; done\necho \"export PATH=$kept{}\"\n",
+                is_system.join(" || "),
+                bin.display()
+            );
+            fs::write(&prolog, text).unwrap();
             fs::set_permissions(&prolog, fs::Permissions::from_mode(0o755)).unwrap();
         }
     }
@@ -192,7 +199,10 @@ impl Sandbox {
             writeln!(text, "== {program} {words}\n{answer}").unwrap();
         }
         let mut paths: Vec<PathBuf> = vec![];
-        for folder in [self.folder.join("log"), self.jobs()] {
+        let mut folders = vec![self.folder.join("log"), self.jobs()];
+        let works = fs::read_dir(self.jobs()).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+        folders.extend(works.map(|folder| folder.join("out/log")));
+        for folder in folders {
             let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
             paths.extend(entries.map(|entry| entry.path()).filter(|path| path.is_file()));
         }

@@ -1,5 +1,6 @@
 //! What runs with `.ci/run`: minutes.
 
+mod ends;
 mod environment;
-mod preemption;
+mod ranks;
 mod sandboxes;

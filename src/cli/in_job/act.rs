@@ -11,6 +11,7 @@ use crate::plan::progress::Outcome;
 use crate::slurm;
 use crate::slurm::Failure;
 use crate::slurm::Job;
+use crate::slurm::Standing;
 use crate::slurm::Submission;
 
 use super::decide::Decision;
@@ -45,6 +46,13 @@ impl Ending<'_> {
                     }
                     _ => String::new(),
                 };
+                if facts.standing == Standing::Preempted {
+                    // Whoever preempts it queues it again too; a job that ends by itself before that never comes back.
+                    self.say(&format!(
+                        "{cause}; it stays alive until Slurm ends it or queues it again ({failure}{remedy})"
+                    ));
+                    thread::sleep(Duration::try_from_secs_f64(facts.patience_seconds[0]).unwrap_or_default());
+                }
                 let left = leave(facts, &format!("{cause}; it could not be queued again ({failure}{remedy})"));
                 let Step::End(outcome, code) = left.step else { return Ok(ExitCode::Checkpointed) };
                 self.end(outcome, code, &left.why)

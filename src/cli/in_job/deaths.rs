@@ -14,6 +14,8 @@ const MOST_BYTES: u64 = 4 << 20;
 pub enum Death {
     /// By a signal; its word as `srun` writes it (`Killed`).
     Signal {
+        /// `rank 1`, or `ranks 1-2`.
+        ranks: String,
         node: String,
         word: String,
     },
@@ -36,7 +38,9 @@ impl Death {
     pub fn broken_node(&self) -> Option<&str> {
         match self {
             Self::Node { node } | Self::Silent { node, .. } => Some(node),
-            Self::Signal { node, word } if word.starts_with("Killed") || word.starts_with("Bus error") => Some(node),
+            Self::Signal { node, word, .. } if word.starts_with("Killed") || word.starts_with("Bus error") => {
+                Some(node)
+            }
             _ => None,
         }
     }
@@ -84,18 +88,23 @@ fn death(line: &str) -> Option<Death> {
             return Some(Death::Node { node: node.trim().to_owned() });
         }
         let (node, rest) = text.split_once(": task")?;
-        let (_, how) = rest.split_once(": ")?;
+        let (tasks, how) = rest.split_once(": ")?;
         return Some(match how.starts_with("Exited with exit code") {
             true => Death::Code,
-            false => Death::Signal { node: node.to_owned(), word: how.trim().to_owned() },
+            // `task 1` and `tasks 1-2` are ranks.
+            false => {
+                let ranks = format!("rank{tasks}");
+                Death::Signal { ranks, node: node.to_owned(), word: how.trim().to_owned() }
+            }
         });
     }
     // Open MPI's.
     let (_, text) = line.split_once("noticed that process rank ")?;
-    let (_, text) = text.split_once(" on node ")?;
+    let (rank, text) = text.split_once(" on node ")?;
+    let rank = rank.split_whitespace().next()?;
     let (node, text) = text.split_once(" exited on signal ")?;
     let word = text.split_once('(').and_then(|(_, word)| word.split_once(')')).map_or(text, |(word, _)| word);
-    Some(Death::Signal { node: node.to_owned(), word: word.to_owned() })
+    Some(Death::Signal { ranks: format!("rank {rank}"), node: node.to_owned(), word: word.to_owned() })
 }
 
 #[cfg(test)]
@@ -109,7 +118,8 @@ mod tests {
                       slurmstepd-n1: error: *** STEP 5.0 ON n1 CANCELLED AT 2026-11-26T03:16:30 ***\n\
                       srun: error: n1: task 0: Terminated\n";
         let death = first(killed).unwrap();
-        assert_eq!(death, Death::Signal { node: "n2".to_owned(), word: "Killed".to_owned() });
+        let ranks = "rank 1".to_owned();
+        assert_eq!(death, Death::Signal { ranks, node: "n2".to_owned(), word: "Killed".to_owned() });
         assert_eq!(death.broken_node(), Some("n2"));
         let failed = "srun: error: n1: task 0: Exited with exit code 74\nsrun: error: n2: tasks 1-2: Killed\n";
         assert_eq!(first(failed), Some(Death::Code));

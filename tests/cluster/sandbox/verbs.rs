@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
@@ -14,9 +15,13 @@ use nix::unistd::Pid;
 use crate::processes;
 
 use super::PATIENCE;
+use super::PAUSE;
 use super::Sandbox;
 
 pub type JobId = u32;
+
+/// A step that lives on because its slurmd is gone keeps its place.
+const LEAVING: Duration = Duration::from_secs(10);
 
 /// Seconds since 1970.
 pub fn now() -> u64 {
@@ -59,6 +64,19 @@ impl Sandbox {
 
     /// Starts a job again that Slurm holds back for two minutes because it was requeued.
     pub fn hurry(&self, job: JobId) {
+        // PMIx finds its place taken as long as the steps of the first start are not quite gone.
+        let is_taken = |node: usize| {
+            let spool = self.folder.join(format!("spool/n{node}"));
+            let names = fs::read_dir(spool)
+                .into_iter()
+                .flatten()
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            names.into_iter().any(|name| name.contains(&format!(".pmix.{job}.")))
+        };
+        let begin = Instant::now();
+        while (1..=self.options.nodes).any(is_taken) && begin.elapsed() < LEAVING {
+            std::thread::sleep(PAUSE);
+        }
         self.wait_for(&format!("job {job} starts again"), PATIENCE, || {
             // It refuses as long as the job is completing.
             let _ = self.text("scontrol", &format!("update jobid={job} StartTime=now"));

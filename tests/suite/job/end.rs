@@ -161,7 +161,7 @@ fn a_lost_rank_comes_back_without_its_node_where_that_is_possible() {
     stage.scontrol(&[("ExcNodeList", "n5")]);
     let told = stage.in_job("job end out --code 137", &[("SLURM_JOB_NODELIST", "n[1-2]")]);
     assert!(told.out.contains("n2 cannot be left out of the next try: sbatch is not on the PATH"), "{told:?}");
-    ends(&stage, &told, 75, Outcome::Requeued, "a rank on n2 was ended from outside (Killed)");
+    ends(&stage, &told, 75, Outcome::Requeued, "rank 1 on n2 ended by a signal (Killed)");
     assert!(is_requeued(&stage));
 
     fs::remove_file(stage.path("calls")).unwrap();
@@ -232,8 +232,10 @@ fn where_slurm_cannot_be_asked_a_person_or_a_continuation_goes_on() {
     let preempted = stopped("SIGTERM");
     fs::remove_file(preempted.path("slurm/scontrol")).unwrap();
     preempted.fake("squeue", "echo 'RUNNING 0 2026-11-26T03:15:29'");
-    let told = preempted.in_job("job end out --code 75", &[]);
+    // Slurm will queue it again, if it is still there then.
+    let told = preempted.in_job("job end out --code 75 --patience 0.1", &[]);
     ends(&preempted, &told, 75, Outcome::Paused, "the job is being preempted");
+    assert!(told.out.contains("stays alive until Slurm ends it or queues it again"), "{told:?}");
     preempted.fake("squeue", "echo 'COMPLETING 0 N/A'");
     let told = preempted.in_job("job end out --code 75", &[]);
     ends(&preempted, &told, 75, Outcome::Stopped, "cancelled");

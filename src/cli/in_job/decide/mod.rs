@@ -8,6 +8,7 @@
 mod tests;
 
 use crate::error::ExitCode;
+use crate::plan::TAKEN;
 use crate::plan::progress::Outcome;
 use crate::slurm::Standing;
 
@@ -108,6 +109,9 @@ fn own_error(facts: &Facts<'_>) -> Option<(u8, String)> {
         Some(Death::Signal { .. } | Death::Node { .. } | Death::Silent { .. }) => return None,
         Some(Death::Code) | None => {}
     }
+    if is_taken(facts) {
+        return None;
+    }
     let failure = facts.failure.filter(|(code, _)| *code != CHECKPOINTED);
     match failure {
         Some((code, message)) => {
@@ -124,6 +128,11 @@ fn own_error(facts: &Facts<'_>) -> Option<(u8, String)> {
         }
         None => None,
     }
+}
+
+/// Another process works in the run folder: one of an earlier start, on a node that Slurm has lost sight of. It will end.
+fn is_taken(facts: &Facts<'_>) -> bool {
+    facts.failure.is_some_and(|(code, message)| code == facts.code && message.contains(TAKEN))
 }
 
 fn is_being_ended(standing: Standing) -> bool {
@@ -173,9 +182,10 @@ fn lost(facts: &Facts<'_>) -> Decision {
         _ => {}
     }
     let why = match facts.death {
+        _ if is_taken(facts) => "another process still works in the run folder".to_owned(),
         Some(Death::Node { node }) => format!("node {node} failed"),
         Some(Death::Silent { what, .. }) => what.clone(),
-        Some(Death::Signal { node, word }) => format!("a rank on {node} was ended from outside ({word})"),
+        Some(Death::Signal { ranks, node, word }) => format!("{ranks} on {node} ended by a signal ({word})"),
         _ if facts.code == 0 => "the ranks have ended, but the run is not finished".to_owned(),
         _ if facts.code < FIRST_SIGNAL_CODE => format!("the ranks ended with code {}", facts.code),
         _ => format!("a rank was ended by signal {}", facts.code - FIRST_SIGNAL_CODE),

@@ -63,12 +63,14 @@ fn letters(facts: &Facts<'_>) -> String {
 
 #[test]
 fn every_end_meets_every_standing() {
-    let killed = Death::Signal { node: "n2".to_owned(), word: "Killed".to_owned() };
+    let killed = Death::Signal { ranks: "rank 1".to_owned(), node: "n2".to_owned(), word: "Killed".to_owned() };
     let node = Death::Node { node: "n2".to_owned() };
     let silent = Death::Silent { node: "n2".to_owned(), what: "rank 1 on n2 is stuck".to_owned() };
     let plain = facts();
     let near = Some(179.0);
     let disk = Some((74, "disk full"));
+    let taken = format!("run: {TAKEN}");
+    let taken = Some((64, taken.as_str()));
     for (name, facts, wanted) in [
         ("finished", Facts { code: 0, is_finished: true, ..facts() }, "DDDDDD"),
         ("0 and not finished", Facts { code: 0, ..facts() }, "RRRSBR"),
@@ -98,6 +100,7 @@ fn every_end_meets_every_standing() {
         ("a killed rank by the log", Facts { code: 137, death: Some(&killed), ..facts() }, "RRRSBR"),
         ("and the others complain", Facts { code: 70, failure: disk, death: Some(&killed), ..facts() }, "RRRSBR"),
         ("a silent rank", Facts { code: 70, failure: Some((70, "rank 1")), death: Some(&silent), ..facts() }, "RRRSBR"),
+        ("an earlier process is still there", Facts { code: 64, failure: taken, ..facts() }, "RRRSBR"),
         ("a lost node", Facts { code: 143, death: Some(&node), ..facts() }, "RRRSBR"),
     ] {
         assert_eq!(letters(&facts), wanted, "{name}");
