@@ -24,7 +24,7 @@ $cargo test --locked -- --include-ignored --skip short:: --skip full:: --skip ra
 
 # Several ranks, by an engine of its own.
 of_mpi="--locked --features mpi --target-dir target/mpi"
-if .ci/setup libopenmpi-dev openmpi-bin libclang-dev; then
+if .ci/setup libopenmpi-dev openmpi-bin clang libclang-dev; then
     # shellcheck disable=SC2086
     $cargo test $of_mpi --lib --test suite -- --include-ignored ranks::
     # A Slurm of our own, with a database for two tests. One test at a time: the nodes share few cores.
@@ -35,7 +35,7 @@ if .ci/setup libopenmpi-dev openmpi-bin libclang-dev; then
         echo "left out: short:: full:: of tests/cluster (only root can start a Slurm, of Debian's packages)"
     fi
 else
-    echo "left out: ranks:: short:: full:: (they need MPI: libopenmpi-dev openmpi-bin libclang-dev)"
+    echo "left out: ranks:: short:: full:: (they need MPI: libopenmpi-dev openmpi-bin clang libclang-dev)"
 fi
 # Installed versions under real module systems.
 code=0
