@@ -9,7 +9,7 @@ MPI = libopenmpi-dev openmpi-bin clang libclang-dev
 # And for a Slurm of our own, on this machine.
 SLURM = slurm-wlm munge
 
-.PHONY: help setup build build-mpi demo test test-mpi test-cluster test-long test-modules check bless man bench bench-relion interop install
+.PHONY: help setup build build-mpi demo test test-mpi test-mpich test-cluster test-long test-modules check bless man bench bench-relion interop install
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -40,6 +40,11 @@ test-cluster: setup ## refinements under a real Slurm, started on this machine; 
 test-mpi: setup ## several ranks on this machine
 	@.ci/setup $(MPI)
 	$(CARGO) test --locked --features mpi --target-dir target/mpi --test suite -- ranks::
+
+test-mpich: setup ## the same with MPICH instead of OpenMPI
+	@.ci/setup clang libclang-dev mpich libmpich-dev
+	MPICC=mpicc.mpich RELION_RS_MPIRUN=mpiexec.mpich \
+		$(CARGO) test --locked --features mpi --target-dir target/mpich --test suite -- ranks::
 
 test-long: setup ## the test suite with the long tests
 	CARGO=$(CARGO) tests/long.sh

@@ -29,7 +29,7 @@ use super::kinds::JobKind;
 /// Prefix of the environment variables that set keys.
 pub const ENVIRONMENT_PREFIX: &str = "RELION_RS_";
 /// Variables with that prefix that are not keys: places of files.
-const OTHER_VARIABLES: [&str; 5] = ["SITE_FILE", "USER_FILE", "DATA", "STAGE", "TIME_LIMIT"];
+const OTHER_VARIABLES: [&str; 6] = ["SITE_FILE", "USER_FILE", "DATA", "STAGE", "TIME_LIMIT", "MPIRUN"];
 const DEFAULT: &str = "built-in default";
 const FLAG: &str = "flag";
 

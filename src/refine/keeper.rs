@@ -270,10 +270,10 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// Maps are being made.
-    pub fn making_maps(&self) {
+    /// Maps are being made; the last ones take longer than those before.
+    pub fn making_maps(&self, last: bool) {
         if let Some(crew) = &self.crew {
-            crew.pulse.begin(self.clock.latest_rest());
+            crew.pulse.begin(self.clock.latest_rest().filter(|_| !last));
         }
     }
 
@@ -433,6 +433,10 @@ impl Attendant for Keeper<'_> {
     }
 
     fn earlier(&mut self, half: usize) -> Result<Vec<(Finished, Part)>> {
+        if let Some(crew) = &self.crew {
+            // References are made before the first batch.
+            crew.pulse.begin(None);
+        }
         let entries = self.parts.as_ref().map(|parts| parts.of_rank(0)).unwrap_or_default();
         let entries: Vec<&Entry> = entries.iter().filter(|entry| entry.half == half).collect();
         let parts = read_parts(&self.root, &entries)?;

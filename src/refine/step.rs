@@ -150,7 +150,7 @@ impl Engine {
                 let old = state.assignments.clone();
                 take_assignments(state, &halves, &outcomes);
                 account.set_aside(job, &outcomes)?;
-                keeper.making_maps();
+                keeper.making_maps(last);
                 let make = || maximise::update(job, state, &step, &share, &outcomes, &mut volumes, frame);
                 let finale = account.phase(MAXIMISATION, make)?;
                 Ok(Some((old, outcomes, finale)))
@@ -216,7 +216,7 @@ impl Engine {
                 }
                 let (outcomes, mut volumes) = finish(done, &tasks, share);
                 let make = || maximise::update(job, &mut state, &step, &share, &outcomes, &mut volumes, frame);
-                follower.making_maps(make).map(|_| ())
+                follower.making_maps(last, make).map(|_| ())
             })
         })
     }

@@ -25,12 +25,18 @@ const CLASS3D: &str = "class3d --classes 3 --healpix-order 1 --iterations 3 --th
 /// Some seconds in one iteration.
 const SLOW: &str =
     "class3d --healpix-order 2 --iterations 2 --first-iteration-cc false --threads 1 --blocks-per-batch 1";
+const LAUNCHER: &str = "RELION_RS_MPIRUN";
 /// As root, in a container, OpenMPI wants to hear it twice.
 const ROOT: [&str; 2] = ["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"];
 
+/// OpenMPI's permission, and another library's launcher where the engine was built with that.
+fn environment() -> Vec<(&'static str, String)> {
+    let launcher = std::env::var(LAUNCHER).ok().map(|words| (LAUNCHER, words));
+    ROOT.iter().map(|name| (*name, "1".to_owned())).chain(launcher).collect()
+}
+
 fn start(place: &Place, words: &str) -> Running {
-    let environment: Vec<(&str, String)> = ROOT.iter().map(|name| (*name, "1".to_owned())).collect();
-    place.start_with(words, &environment)
+    place.start_with(words, &environment())
 }
 
 fn run(place: &Place, flags: &str) -> Running {
@@ -183,8 +189,7 @@ fn an_error_of_one_rank_is_told_once_and_ends_all() {
 #[cfg_attr(not(feature = "mpi"), ignore = "needs an engine with MPI: make test-mpi")]
 fn a_drill_kills_a_rank() {
     let folder = tempfile::tempdir().unwrap();
-    let environment: Vec<(&str, String)> = ROOT.iter().map(|name| (*name, "1".to_owned())).collect();
-    let drill = |words: &str| command(folder.path(), words, &environment).output().unwrap();
+    let drill = |words: &str| command(folder.path(), words, &environment()).output().unwrap();
     let output = drill("drill --kill-rank 1 --count 100 --ranks 2");
     let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{told}");

@@ -204,9 +204,9 @@ impl Follower {
         self.stop.flag().load(SeqCst)
     }
 
-    /// Maps are being made.
-    pub fn making_maps<R>(&mut self, make: impl FnOnce() -> Result<R>) -> Result<R> {
-        self.pulse.begin(self.longest_maps);
+    /// Maps are being made; the last ones take longer than those before.
+    pub fn making_maps<R>(&mut self, last: bool, make: impl FnOnce() -> Result<R>) -> Result<R> {
+        self.pulse.begin(self.longest_maps.filter(|_| !last));
         let begin = Instant::now();
         let made = make()?;
         self.longest_maps = self.longest_maps.max(Some(begin.elapsed()));
