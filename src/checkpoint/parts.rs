@@ -55,6 +55,11 @@ impl Entry {
         self.bytes
     }
 
+    /// The iteration that it is a part of.
+    pub fn iteration(&self) -> Option<u32> {
+        of_part(&self.name)
+    }
+
     /// Checks the file's bytes.
     ///
     /// # Errors
@@ -246,6 +251,9 @@ impl Parts {
         }
         if index.inputs != parts.inputs {
             return Err(wrong("was summed from other inputs or with other settings".to_owned()));
+        }
+        if let Some(other) = index.files.iter().find(|entry| entry.iteration() != Some(iteration)) {
+            return Err(wrong(format!("names {}, a part of another iteration", other.name)));
         }
         let opened = index.files.iter().map(|entry| entry.open(&parts.folder)).collect::<Result<Vec<_>>>()?;
         let finished = opened.iter().map(Part::finished).collect::<Result<Vec<_>>>()?;

@@ -74,6 +74,8 @@ pub struct Keeper<'a> {
     /// Who makes which map, and the other ranks.
     share: Share,
     crew: Option<Crew>,
+    /// Parts that other ranks have written and no index names yet.
+    pending: Vec<(usize, Entry)>,
     scribe: Scribe,
     standing: Standing,
     told: Instant,
@@ -114,6 +116,7 @@ impl<'a> Keeper<'a> {
             resumed: 0,
             share,
             crew,
+            pending: Vec::new(),
             scribe: Scribe::new(run_dir.root(), 0, 0)?,
             standing: Standing::default(),
             told: now,
@@ -218,6 +221,7 @@ impl<'a> Keeper<'a> {
         let iteration = state.iteration;
         self.standing = Standing { iteration, done: self.resumed, total: state.half_of.len() };
         self.scribe = Scribe::new(&self.root, iteration, 0)?;
+        self.pending.clear();
         if let Some(crew) = &self.crew {
             crew.open(counts, &self.earlier);
             let of_others = |rank| self.parts.iter().flat_map(move |parts: &Parts| parts.of_rank(rank));
@@ -236,12 +240,17 @@ impl<'a> Keeper<'a> {
         let Some(crew) = self.crew.take() else { return Ok(!was_stopped) };
         let stop = was_stopped.then(|| self.stop.cause().map_or_else(String::new, |cause| cause.to_string()));
         let verdict = crew.close(stop, &mut || self.attend(&crew));
+        // What was reported last, so that nothing of this iteration is taken for the next.
+        self.attend(&crew)?;
         if matches!(verdict, Ok(Verdict::Stopped)) {
             if let Some(done) = done {
                 self.try_to_keep(|keeper| keeper.write_parts(done, None))?;
             }
             if !crew.wait_for_parts(&Arc::clone(&self.stop), &mut || self.attend(&crew))? {
                 self.warn("not all ranks kept what they had done: it is done again")?;
+            }
+            if !self.pending.is_empty() {
+                self.try_to_keep(Self::commit_pending)?;
             }
             let Standing { iteration, done, .. } = self.standing;
             self.tell()?;
@@ -259,10 +268,19 @@ impl<'a> Keeper<'a> {
         for warning in crew.ledger.take_warnings() {
             self.warn(&warning)?;
         }
-        self.standing.done = self.resumed.max(crew.ledger.particles() as usize);
-        let parts = crew.take_parts();
-        if !parts.is_empty() {
-            self.try_to_keep(|keeper| keeper.commit_parts(parts))?;
+        self.standing.done = self.resumed.max(crew.ledger.particles() as usize).min(self.standing.total);
+        self.pending.extend(crew.take_parts());
+        if !self.pending.is_empty() {
+            if self.saver.is_done() {
+                self.settle()?;
+            }
+            // Without the checkpoint before it a part counts for nothing; it may still come.
+            if self.parent.is_some() {
+                self.try_to_keep(Self::commit_pending)?;
+            }
+        }
+        if crew.is_dedicated {
+            self.stop.needs(self.clock.stopping(0));
         }
         if self.told.elapsed() >= PAUSE {
             self.tell()?;
@@ -273,7 +291,7 @@ impl<'a> Keeper<'a> {
     /// Maps are being made; the last ones take longer than those before.
     pub fn making_maps(&self, last: bool) {
         if let Some(crew) = &self.crew {
-            crew.pulse.begin(self.clock.latest_rest().filter(|_| !last));
+            crew.pulse.begin_maps(self.clock.latest_rest().filter(|_| !last));
         }
     }
 
@@ -368,12 +386,17 @@ impl<'a> Keeper<'a> {
     }
 
     /// Parts of other ranks are on disk: from now on they count.
-    fn commit_parts(&mut self, parts: Vec<(usize, Entry)>) -> Result<()> {
+    fn commit_pending(&mut self) -> Result<()> {
         self.settle_all()?;
+        if self.parent.is_none() {
+            return Err(no_parent());
+        }
+        let parts = std::mem::take(&mut self.pending);
         self.commit_since(Instant::now(), parts)
     }
 
-    fn commit_since(&mut self, begin: Instant, written: Vec<(usize, Entry)>) -> Result<()> {
+    fn commit_since(&mut self, begin: Instant, mut written: Vec<(usize, Entry)>) -> Result<()> {
+        written.retain(|(_, entry)| entry.iteration() == Some(self.standing.iteration));
         if written.is_empty() {
             return Ok(());
         }
@@ -455,7 +478,8 @@ impl Attendant for Keeper<'_> {
         if let Some(crew) = self.crew.take() {
             crew.ledger.tell_particles(0, self.standing.done as u64);
             crew.pulse.tell_particles(self.standing.done);
-            crew.pulse.begin(self.clock.longest_batch());
+            // Writing takes as long as the disk wants.
+            crew.pulse.begin(None);
             let attended = self.attend(&crew);
             self.crew = Some(crew);
             attended?;
@@ -479,6 +503,9 @@ impl Attendant for Keeper<'_> {
             self.tell()?;
         }
         self.clock.begin_batch();
+        if let Some(crew) = &self.crew {
+            crew.pulse.begin(self.clock.longest_batch());
+        }
         Ok(Next::GoOn)
     }
 }

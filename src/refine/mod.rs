@@ -86,13 +86,13 @@ struct Job<'a> {
 /// Whatever is wrong with the inputs, the plan or the file system; finished iterations stay on disk.
 pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume, team: &Team) -> Result<ExitCode> {
     let stop = Stop::watch(run_dir, plan, team.rank())?;
-    let Settled { plan, isa, places, table } = settle(team, plan)?;
+    let Settled { plan, isa, leader, places, table } = settle(team, plan)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(plan.thread_count())
         .build()
         .map_err(|cause| Error::internal(format!("threads: {cause}")))?;
     if team.rank() > 0 {
-        return pool.install(|| follow(run_dir, &plan, isa, team, &stop));
+        return pool.install(|| follow(run_dir, &plan, isa, team, &leader, &stop));
     }
     let mut account = Account::open(run_dir, &plan)?;
     let crew = Crew::gather(run_dir, &plan, *team, places)?;

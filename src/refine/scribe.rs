@@ -53,6 +53,8 @@ impl Scribe {
         midway: Option<(usize, &mut Midway<'_, '_>)>,
     ) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
+        // Nothing counts as written unless all is reported.
+        let mut written = self.written.clone();
         for DoneHalf { half, step, sums } in done {
             let finished = step.finished();
             if !self.is_new(*half, &finished) {
@@ -60,15 +62,16 @@ impl Scribe {
             }
             let sums: Vec<&[Voxel]> = sums.iter_mut().map(|s| &*arena::recast::<SumVoxel, Voxel>(s)).collect();
             entries.push(self.writer.write(*half, labels[*half], &finished, &sums)?);
-            self.written.insert(*half, finished.positions.len());
+            written.insert(*half, finished.positions.len());
         }
         if let Some((half, midway)) = midway {
             let finished = midway.finished();
             if self.is_new(half, &finished) {
                 entries.push(midway.with_sums(|sums| self.writer.write(half, labels[half], &finished, sums))?);
-                self.written.insert(half, finished.positions.len());
+                written.insert(half, finished.positions.len());
             }
         }
+        self.written = written;
         Ok(entries)
     }
 

@@ -23,8 +23,29 @@ use super::end::exit_code;
 use super::place;
 use super::record::record;
 
+/// How Slurm says that its controller does not answer, how often it is asked again, and after what pause.
+const AWAY: [&str; 3] = ["Unable to contact", "Socket timed out", "Connection refused"];
+const ATTEMPTS: u32 = 6;
+const BETWEEN: Duration = Duration::from_secs(5);
 /// Slurm writes into the log that it ends the job; the reason is to stand below that.
 const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// A controller that is being restarted answers a little later.
+fn patiently(ask: impl Fn() -> std::result::Result<(), Failure>) -> std::result::Result<(), Failure> {
+    let is_away = |failure: &Failure| match failure {
+        Failure::Refused { text, .. } => AWAY.iter().any(|words| text.contains(words)),
+        Failure::Absent { .. } | Failure::Late { .. } => false,
+    };
+    let mut answer = ask();
+    for _ in 0..ATTEMPTS {
+        match &answer {
+            Err(failure) if is_away(failure) => thread::sleep(BETWEEN),
+            _ => break,
+        }
+        answer = ask();
+    }
+    answer
+}
 
 impl Ending<'_> {
     /// Asks Slurm to queue this job again.
@@ -32,7 +53,7 @@ impl Ending<'_> {
         // From here on Slurm may end this process at any time.
         self.record(Outcome::Requeued, &decision.why);
         let id = &self.place.id;
-        match slurm::requeue(id) {
+        match patiently(|| slurm::requeue(id)) {
             Ok(()) => {
                 thread::sleep(LAST_WORD);
                 self.say(&decision.why);

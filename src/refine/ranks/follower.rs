@@ -1,5 +1,6 @@
 //! A rank that does what rank 0 orders.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -24,6 +25,8 @@ use crate::model::State;
 use crate::plan::InstructionSet;
 use crate::plan::Plan;
 use crate::plan::RunDir;
+use crate::plan::progress::Event;
+use crate::plan::progress::ProgressWriter;
 use crate::refine::Job;
 use crate::refine::attendant::Attendant;
 use crate::refine::attendant::labels;
@@ -36,6 +39,7 @@ use crate::refine::scribe::Scribe;
 use crate::refine::step::Engine;
 use crate::refine::stop::Stop;
 
+use super::life::ABSENCE;
 use super::life::SILENCE;
 use super::message::Order;
 use super::message::Report;
@@ -52,10 +56,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// Whatever is wrong here; the caller tells rank 0.
-pub fn follow(run_dir: &RunDir, plan: &Plan, isa: InstructionSet, team: &Team, stop: &Arc<Stop>) -> Result<ExitCode> {
+pub fn follow(
+    run_dir: &RunDir,
+    plan: &Plan,
+    isa: InstructionSet,
+    team: &Team,
+    leader: &str,
+    stop: &Arc<Stop>,
+) -> Result<ExitCode> {
     let pulse = Arc::new(Pulse::default());
     pulse.begin(None);
-    let _beating = Beating::start(*team, Arc::clone(&pulse))?;
+    let _beating = Beating::start(*team, Arc::clone(&pulse), run_dir.clone(), leader.to_owned())?;
     let inputs = Inputs::load_for(plan, isa)?;
     // Rank 0 tells what there is to say about them.
     let (images, _) = Images::of_run(&inputs)?;
@@ -68,6 +79,7 @@ pub fn follow(run_dir: &RunDir, plan: &Plan, isa: InstructionSet, team: &Team, s
         match team.receive::<Order>(Some(0), Tag::Order)?.1 {
             Order::End { code } => return Ok(ExitCode::from_code(code).unwrap_or(ExitCode::Internal)),
             Order::Iterate(iterate) => {
+                pulse.tell_particles(0);
                 let mut state: State = team.broadcast_from(0)?;
                 for class in state.halves.iter_mut().flat_map(|half| &mut half.classes) {
                     class.map.data = vec![0.0; class.map.box_pixels.pow(3)];
@@ -101,12 +113,16 @@ struct Beating {
 }
 
 impl Beating {
-    fn start(team: Team, pulse: Arc<Pulse>) -> Result<Self> {
+    /// `leader` is the node of rank 0.
+    fn start(team: Team, pulse: Arc<Pulse>, run_dir: RunDir, leader: String) -> Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&over);
         let beat = move || {
-            if let Err(error) = beat(&team, &pulse, &is_over) {
-                eprintln!("error: rank {}: {error}", team.rank());
+            if let Err(error) = beat(&team, &pulse, &leader, &is_over) {
+                // Rank 0 cannot say it any more. Where it cannot be written, standard error has it.
+                let failed = Event::Failed { code: error.code as u8, message: error.to_string() };
+                let _ = ProgressWriter::open(&run_dir.progress()).and_then(|mut writer| writer.write(failed));
+                let _ = writeln!(std::io::stderr(), "error: rank {}: {error}", team.rank());
                 team.abort(error.code as u8);
             }
         };
@@ -128,10 +144,16 @@ impl Drop for Beating {
     }
 }
 
-fn beat(team: &Team, pulse: &Pulse, over: &AtomicBool) -> Result<()> {
+fn beat(team: &Team, pulse: &Pulse, leader: &str, over: &AtomicBool) -> Result<()> {
     // Nothing is said of rank 0 before it was heard.
     let (mut heard, mut sent) = (None, None::<Instant>);
+    let mut passed = Instant::now();
     while !over.load(SeqCst) {
+        if passed.elapsed() > ABSENCE {
+            // This rank was suspended, perhaps with all others.
+            heard = heard.map(|_| Instant::now());
+        }
+        passed = Instant::now();
         if sent.is_none_or(|sent| sent.elapsed() >= BEAT) {
             sent = Some(Instant::now());
             team.send(0, Tag::Beat, &pulse.beat())?;
@@ -139,10 +161,12 @@ fn beat(team: &Team, pulse: &Pulse, over: &AtomicBool) -> Result<()> {
         while team.poll::<()>(Some(0), Tag::Alive)?.is_some() {
             heard = Some(Instant::now());
         }
-        if let Some(silence) = heard.map(|heard| heard.elapsed()).filter(|silence| *silence > SILENCE) {
+        if let Some(silence) =
+            heard.map(|heard| heard.elapsed()).filter(|silence| *silence > SILENCE && !pulse.is_parting())
+        {
             return Err(Error::new(
                 ExitCode::Internal,
-                "rank 0",
+                format!("rank 0 on {leader}"),
                 format!("gives no sign of life for {} s", silence.as_secs()),
                 "Look at its node; run the same command again: it goes on from the last checkpoint.",
             ));
@@ -193,6 +217,8 @@ impl Follower {
         self.pulse.wait();
         let (_, verdict) = self.team.receive(Some(0), Tag::Verdict)?;
         if verdict == Verdict::Stopped {
+            // Rank 0 may end before all is written here.
+            self.pulse.part();
             self.pulse.begin(None);
             self.keep(done, None)?;
             self.report(&Report::Kept)?;
@@ -206,7 +232,7 @@ impl Follower {
 
     /// Maps are being made; the last ones take longer than those before.
     pub fn making_maps<R>(&mut self, last: bool, make: impl FnOnce() -> Result<R>) -> Result<R> {
-        self.pulse.begin(self.longest_maps.filter(|_| !last));
+        self.pulse.begin_maps(self.longest_maps.filter(|_| !last));
         let begin = Instant::now();
         let made = make()?;
         self.longest_maps = self.longest_maps.max(Some(begin.elapsed()));
@@ -237,7 +263,8 @@ impl Attendant for Follower {
         self.longest = self.longest.max(Some(self.batch.elapsed()));
         let before: usize = done.iter().map(|done| done.step.particles_done()).sum();
         self.pulse.tell_particles(before + midway.particles_done());
-        self.pulse.begin(self.longest);
+        // Writing takes as long as the disk wants.
+        self.pulse.begin(None);
         if self.is_stopping() {
             self.keep(done, Some((half, midway)))?;
             return Ok(Next::Stop);
@@ -246,6 +273,7 @@ impl Attendant for Follower {
             self.keep(done, Some((half, midway)))?;
         }
         self.batch = Instant::now();
+        self.pulse.begin(self.longest);
         Ok(Next::GoOn)
     }
 }

@@ -15,6 +15,7 @@ use crate::error::ExitCode;
 use crate::error::Result;
 
 use super::ledger::Ledger;
+use super::life::ABSENCE;
 use super::life::Life;
 use super::message::Beat;
 use super::message::Report;
@@ -74,7 +75,12 @@ impl Drop for Leader {
 fn lead(team: &Team, ledger: &Ledger, pulse: &Pulse, places: &[Place], over: &AtomicBool) -> Result<()> {
     let mut life = Life::new(team.size());
     let mut watched = Instant::now();
+    let mut passed = Instant::now();
     while !over.load(SeqCst) {
+        if passed.elapsed() > ABSENCE {
+            life.begin_anew(Instant::now());
+        }
+        passed = Instant::now();
         while let Some((from, request)) = team.poll::<Request>(None, Tag::Request)? {
             team.send(from, Tag::Grant, &ledger.answer(&request))?;
         }

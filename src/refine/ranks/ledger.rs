@@ -50,6 +50,7 @@ impl Ledger {
         sheet.ranks = ranks;
         (sheet.ended, sheet.kept) = (vec![false; ranks], vec![false; ranks]);
         sheet.particles = vec![0; ranks];
+        sheet.parts.clear();
     }
 
     /// Answers a request.

@@ -8,6 +8,9 @@ use super::message::Beat;
 /// A rank without a sign of life for so long is gone: the job ends within half a minute of a death.
 pub const SILENCE: Duration = Duration::from_secs(20);
 
+/// A look after so long a pause says nothing of the others.
+pub const ABSENCE: Duration = Duration::from_secs(5);
+
 /// What is known of one rank.
 #[derive(Clone, Debug)]
 struct Sign {
@@ -33,6 +36,11 @@ impl Life {
         let Some(place) = self.signs.get_mut(rank) else { return };
         let done = place.as_ref().filter(|old| old.beat.deeds == beat.deeds).map_or(now, |old| old.done);
         *place = Some(Sign { heard: now, beat, done });
+    }
+
+    /// The judge itself was not there for a while, suspended perhaps with all others: nothing follows from their silence.
+    pub fn begin_anew(&mut self, now: Instant) {
+        self.signs.iter_mut().flatten().for_each(|sign| (sign.heard, sign.done) = (now, now));
     }
 
     /// The first rank that is gone or stuck, and what to say of it.
@@ -86,6 +94,9 @@ mod tests {
         pulse.begin(None);
         life.hear(1, pulse.beat(), after(begin, 52));
         assert_eq!(life.judge(after(begin, 70)), None);
+        // All were suspended.
+        life.begin_anew(after(begin, 500));
+        assert_eq!(life.judge(after(begin, 510)), None);
         // Waiting for others is no work.
         pulse.wait();
         life.hear(1, pulse.beat(), after(begin, 53));

@@ -43,6 +43,8 @@ struct Lot {
     /// Cores to stay on; empty: as the system likes.
     cores: Vec<usize>,
     threads: usize,
+    /// Where rank 0 is.
+    leader: String,
     refusal: Option<(u8, String, String)>,
 }
 
@@ -133,6 +135,8 @@ pub struct Settled {
     pub plan: Plan,
     /// That all ranks have.
     pub isa: InstructionSet,
+    /// Node of rank 0; empty when it is alone.
+    pub leader: String,
     /// On rank 0: all ranks, and the table to be shown.
     pub places: Vec<Place>,
     pub table: Vec<RankPlace>,
@@ -146,7 +150,8 @@ pub fn settle(team: &Team, plan: &Plan) -> Result<Settled> {
     let here = Place::here(plan.isa)?;
     if team.is_alone() {
         let table = shown(std::slice::from_ref(&here), &[Lot::alone(&here)]);
-        return Ok(Settled { plan: plan.clone(), isa: plan.isa, places: vec![here], table });
+        let (plan, isa) = (plan.clone(), plan.isa);
+        return Ok(Settled { plan, isa, leader: String::new(), places: vec![here], table });
     }
     let (places, lots, lot) = if team.rank() == 0 {
         let mut places = vec![here];
@@ -171,13 +176,13 @@ pub fn settle(team: &Team, plan: &Plan) -> Result<Settled> {
         .ok_or_else(|| Error::internal(format!("instruction set {}", lot.instruction_set)))?;
     plan.threads = lot.threads;
     let table = shown(&places, &lots);
-    Ok(Settled { plan, isa, places, table })
+    Ok(Settled { plan, isa, leader: lot.leader, places, table })
 }
 
 impl Lot {
     fn alone(place: &Place) -> Self {
         let instruction_set = place.instruction_set.clone();
-        Self { instruction_set, cores: Vec::new(), threads: 0, refusal: None }
+        Self { instruction_set, cores: Vec::new(), threads: 0, leader: String::new(), refusal: None }
     }
 }
 
@@ -212,6 +217,7 @@ fn deal(places: &[Place], threads: usize, backend: Backend) -> Vec<Lot> {
             instruction_set: weakest.to_owned(),
             threads: if threads == 0 { usable } else { threads },
             cores,
+            leader: places[0].host.clone(),
             refusal: refusal.clone(),
         });
     }
