@@ -20,7 +20,7 @@ use sha2::Sha256;
 use crate::sandbox::Sandbox;
 
 /// Simulated; half a minute on one core, so that a quiet machine is not done before a job can be interrupted twice.
-const PARTICLES: usize = 1500;
+const PARTICLES: usize = 1000;
 /// Inputs by the names that files of a run know them by, from its working folder.
 const INPUTS: [&str; 2] = ["set", "ref.mrc"];
 /// Small blocks and a part after each: there is always something to interrupt, and something to go on from.

@@ -19,6 +19,9 @@ fn out_of_time_twice() {
         run.wait_for_work(&sandbox, nth);
         run.braked(&sandbox, "the end of its time", || (run.ends().len() == nth).then_some(()));
         sandbox.wait_for_state(job, &["PENDING"], PATIENCE);
+        if nth == 2 {
+            sandbox.give_time(job);
+        }
         sandbox.hurry(job);
     }
     run.assert_done(&sandbox, job);

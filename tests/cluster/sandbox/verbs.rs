@@ -62,6 +62,12 @@ impl Sandbox {
         self.wait_for(&what, patience, || Some(self.state(job)).filter(|state| wanted.contains(&state.as_str())))
     }
 
+    /// Gives a job that was queued again all the time it wants, so that a slow machine ends it in its next turn.
+    pub fn give_time(&self, job: JobId) {
+        self.wait_for_state(job, &["PENDING"], PATIENCE);
+        self.text("scontrol", &format!("update jobid={job} TimeLimit=30")).unwrap();
+    }
+
     /// Starts a job again that Slurm holds back for two minutes because it was requeued.
     pub fn hurry(&self, job: JobId) {
         // PMIx finds its place taken as long as the steps of the first start are not quite gone.

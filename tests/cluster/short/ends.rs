@@ -49,6 +49,7 @@ fn out_of_time_it_goes_on_in_the_next_turn() {
     let begin = Instant::now();
     run.braked(&sandbox, "the end of its time", || (run.ends().len() == 1).then_some(()));
     println!("stopped {:.1} s after it was at work", begin.elapsed().as_secs_f64());
+    sandbox.give_time(job);
     run.comes_back(&sandbox, job, 2);
     run.assert_done(&sandbox, job);
     let ends = run.ends();
