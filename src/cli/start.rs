@@ -96,11 +96,11 @@ pub fn engine(run_dir: &RunDir, plan: &Plan, flags: &[&str], ranks: u32, screen:
     }
 }
 
-/// Shows what is new, and learns the process of the first rank.
+/// Shows what is new, and learns the process of the first rank where that is no child of this one.
 fn show(follower: &mut Follower, display: &mut Display, first: &mut Option<u32>) -> Result<()> {
     for record in follower.poll()? {
         if let Event::Started(started) = &record.event {
-            *first = Some(started.process);
+            first.get_or_insert(started.process);
         }
         display.show(&record)?;
     }
