@@ -11,6 +11,7 @@
 compile_error!("feature `cuda` is declared for the GPU engine, which is not part of this version: build without it");
 
 // Shared by launcher and engine.
+pub mod background;
 pub mod error;
 pub mod units;
 

@@ -11,7 +11,7 @@ use nix::sys::signal::SigSet;
 use relion_rs::checkpoint;
 use relion_rs::cli::CheckpointVerb;
 use relion_rs::cli::Export;
-use relion_rs::cli::Narrator;
+use relion_rs::cli::narrate;
 use relion_rs::comm::Team;
 use relion_rs::error::Error;
 use relion_rs::error::ExitCode;
@@ -139,7 +139,7 @@ fn work(run_dir: &RunDir, resume: Resume, manner: &Manner) -> Result<ExitCode> {
         let version = env!("CARGO_PKG_VERSION");
         run_dir.tell_log(team.rank(), &format!("relion-rs-rank {version} starts, process {process}{place}"))?;
         let show = manner.show.filter(|_| team.rank() == 0);
-        let narrator = show.map(|json| Narrator::start(run_dir, json)).transpose()?;
+        let narrator = show.map(|json| narrate(run_dir, json)).transpose()?;
         let outcome = refine::run(run_dir, &plan, resume, &team);
         drop(narrator);
         outcome

@@ -47,7 +47,7 @@ mod words;
 
 pub use checkpoint::Export;
 pub use checkpoint::Verb as CheckpointVerb;
-pub use narrate::Narrator;
+pub use narrate::narrate;
 pub use page::page;
 pub use parent::tie_to;
 pub use parent::watch;

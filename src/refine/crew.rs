@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::background::Background;
 use crate::checkpoint::Entry;
 use crate::comm::Tag;
 use crate::comm::Team;
@@ -22,7 +23,6 @@ use crate::plan::progress::ProgressWriter;
 
 use super::ranks;
 use super::ranks::Iterate;
-use super::ranks::Leader;
 use super::ranks::Ledger;
 use super::ranks::Local;
 use super::ranks::Order;
@@ -43,7 +43,7 @@ const KEEPING: Duration = Duration::from_secs(600);
 /// Rank 0's side of several ranks.
 pub struct Crew {
     /// Answers the others as long as this lives.
-    leader: Option<Leader>,
+    leader: Option<Background>,
     pub team: Team,
     pub ledger: Arc<Ledger>,
     pub pulse: Arc<Pulse>,
@@ -64,7 +64,7 @@ impl Crew {
         let obituary = move |error: Error| {
             last_words(&run_dir, &error, &team);
         };
-        let leader = Leader::start(team, Arc::clone(&ledger), Arc::clone(&pulse), places, Box::new(obituary))?;
+        let leader = ranks::lead(team, Arc::clone(&ledger), Arc::clone(&pulse), places, Box::new(obituary))?;
         Ok(Some(Self { leader: Some(leader), team, ledger, pulse, is_dedicated }))
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Used by every room.
-const SHARED: &[&str] = &["error", "units"];
+const SHARED: &[&str] = &["background", "error", "units"];
 /// Use nothing but `SHARED`.
 const LEAVES: &[&str] = &["arena", "comm", "fourier", "product", "rotation", "weights"];
 /// A room may use the leaves and the rooms before it.

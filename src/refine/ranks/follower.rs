@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
-use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::background::Background;
 use crate::checkpoint::Entry;
 use crate::checkpoint::Part;
 use crate::comm::Tag;
@@ -66,7 +66,7 @@ pub fn follow(
 ) -> Result<ExitCode> {
     let pulse = Arc::new(Pulse::default());
     pulse.begin(None);
-    let _beating = Beating::start(*team, Arc::clone(&pulse), run_dir.clone(), leader.to_owned())?;
+    let _beating = start_beating(*team, Arc::clone(&pulse), run_dir.clone(), leader.to_owned())?;
     let inputs = Inputs::load_for(plan, isa)?;
     // Rank 0 tells what there is to say about them.
     let (images, _) = Images::of_run(&inputs)?;
@@ -106,42 +106,17 @@ pub fn follow(
     }
 }
 
-/// Shows that this rank lives, and looks whether rank 0 does.
-struct Beating {
-    over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Beating {
-    /// `leader` is the node of rank 0.
-    fn start(team: Team, pulse: Arc<Pulse>, run_dir: RunDir, leader: String) -> Result<Self> {
-        let over = Arc::new(AtomicBool::new(false));
-        let is_over = Arc::clone(&over);
-        let beat = move || {
-            if let Err(error) = beat(&team, &pulse, &leader, &is_over) {
-                // Rank 0 cannot say it any more. Where it cannot be written, standard error has it.
-                let failed = Event::Failed { code: error.code as u8, message: error.to_string() };
-                let _ = ProgressWriter::open(&run_dir.progress()).and_then(|mut writer| writer.write(failed));
-                let _ = writeln!(std::io::stderr(), "error: rank {}: {error}", team.rank());
-                team.abort(error.code as u8);
-            }
-        };
-        let thread = thread::Builder::new()
-            .name("beat".to_owned())
-            .spawn(beat)
-            .map_err(|cause| Error::internal(format!("threads: {cause}")))?;
-        Ok(Self { over, thread: Some(thread) })
-    }
-}
-
-impl Drop for Beating {
-    fn drop(&mut self) {
-        self.over.store(true, SeqCst);
-        if let Some(thread) = self.thread.take() {
-            // A panic in it was told by itself.
-            let _ = thread.join();
+/// Shows that this rank lives, and looks whether rank 0 does, which is on the node `leader`.
+fn start_beating(team: Team, pulse: Arc<Pulse>, run_dir: RunDir, leader: String) -> Result<Background> {
+    Background::start("beat", move |over| {
+        if let Err(error) = beat(&team, &pulse, &leader, over) {
+            // Rank 0 cannot say it any more. Where it cannot be written, standard error has it.
+            let failed = Event::Failed { code: error.code as u8, message: error.to_string() };
+            let _ = ProgressWriter::open(&run_dir.progress()).and_then(|mut writer| writer.write(failed));
+            let _ = writeln!(std::io::stderr(), "error: rank {}: {error}", team.rank());
+            team.abort(error.code as u8);
         }
-    }
+    })
 }
 
 fn beat(team: &Team, pulse: &Pulse, leader: &str, over: &AtomicBool) -> Result<()> {

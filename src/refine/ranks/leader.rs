@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
-use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::background::Background;
 use crate::comm::Tag;
 use crate::comm::Team;
 use crate::error::Error;
@@ -32,44 +32,19 @@ const WATCH: Duration = Duration::from_secs(1);
 /// Tells the world why the job ends; does not come back.
 pub type Obituary = Box<dyn Fn(Error) + Send>;
 
-/// The running thread; dropping it ends it.
-pub struct Leader {
-    over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Leader {
-    /// `pulse` is rank 0's own.
-    pub fn start(
-        team: Team,
-        ledger: Arc<Ledger>,
-        pulse: Arc<Pulse>,
-        places: Vec<Place>,
-        obituary: Obituary,
-    ) -> Result<Self> {
-        let over = Arc::new(AtomicBool::new(false));
-        let is_over = Arc::clone(&over);
-        let look = move || {
-            if let Err(error) = lead(&team, &ledger, &pulse, &places, &is_over) {
-                obituary(error);
-            }
-        };
-        let thread = thread::Builder::new()
-            .name("leader".to_owned())
-            .spawn(look)
-            .map_err(|cause| Error::internal(format!("threads: {cause}")))?;
-        Ok(Self { over, thread: Some(thread) })
-    }
-}
-
-impl Drop for Leader {
-    fn drop(&mut self) {
-        self.over.store(true, SeqCst);
-        if let Some(thread) = self.thread.take() {
-            // A panic in it was told by itself.
-            let _ = thread.join();
+/// Starts the leader; dropping it ends it. `pulse` is rank 0's own.
+pub fn start(
+    team: Team,
+    ledger: Arc<Ledger>,
+    pulse: Arc<Pulse>,
+    places: Vec<Place>,
+    obituary: Obituary,
+) -> Result<Background> {
+    Background::start("leader", move |over| {
+        if let Err(error) = lead(&team, &ledger, &pulse, &places, over) {
+            obituary(error);
         }
-    }
+    })
 }
 
 fn lead(team: &Team, ledger: &Ledger, pulse: &Pulse, places: &[Place], over: &AtomicBool) -> Result<()> {

@@ -17,7 +17,7 @@ mod tests;
 
 pub use follower::Follower;
 pub use follower::follow;
-pub use leader::Leader;
+pub use leader::start as lead;
 pub use ledger::Ledger;
 pub use message::Iterate;
 pub use message::Order;

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::comm::Tag;
 use crate::comm::Team;
-use crate::refine::ranks::leader::Leader;
+use crate::refine::ranks::lead;
 use crate::refine::ranks::ledger::Ledger;
 use crate::refine::ranks::message::Grant;
 use crate::refine::ranks::message::Request;
@@ -107,7 +107,7 @@ fn requests(team: &Team, is_loaded: bool) {
     ledger.open(vec![vec![(0..1_000_000).collect()]], team.size());
     let obituary = Box::new(|error| panic!("{error}"));
     let leader = (team.rank() == 0)
-        .then(|| Leader::start(*team, Arc::clone(&ledger), Arc::default(), Vec::new(), obituary).expect("a leader"));
+        .then(|| lead(*team, Arc::clone(&ledger), Arc::default(), Vec::new(), obituary).expect("a leader"));
     meet(team);
     let spaced: Vec<f64> = match team.rank() {
         0 => Vec::new(),
