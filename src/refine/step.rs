@@ -1,5 +1,7 @@
 //! The two steps of an iteration, and their memory.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use rayon::prelude::*;
 
 use crate::arena::Arena;
@@ -352,7 +354,7 @@ fn tasks<'a>(job: &Job<'a>, state: &'a State, grid: &Grid<'a>, halves: &'a [Half
 type Expected<'f> = (Vec<Outcome>, Vec<Vec<&'f mut [SumVoxel]>>);
 
 /// The expectation step of one half after the other, from where earlier processes came to. The sums of all stay in
-/// `frame`. `None` when it was stopped.
+/// `frame`. `None` when it was stopped within one.
 fn expect<'f, T: Scalar>(
     job: &Job<'_>,
     attendant: &mut dyn Attendant,
@@ -362,7 +364,13 @@ fn expect<'f, T: Scalar>(
     frame: &mut Frame<'f>,
 ) -> Result<Option<Vec<DoneHalf<'f>>>> {
     let mut done = Vec::new();
+    let stop = attendant.stop();
     for half in share.order() {
+        // Of several ranks one that has to stop prepares nothing more: they all stop when this step is closed, and keep
+        // what is done then.
+        if share.is_shared() && stop.flag().load(SeqCst) {
+            break;
+        }
         if expect_half::<T>(job, attendant, half, &tasks[half], config, frame, &mut done)?.is_none() {
             return Ok(None);
         }

@@ -20,8 +20,8 @@ use super::life::Life;
 use super::message::Beat;
 use super::message::Report;
 use super::message::Request;
+use super::place::Place;
 use super::pulse::Pulse;
-use super::roster::Place;
 
 /// Between two looks for messages. Ranks ask one batch ahead, so that nobody waits for this; MPI's own waiting would
 /// keep a core busy.

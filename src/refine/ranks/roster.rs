@@ -1,10 +1,8 @@
 //! Who is where: nodes, cores, devices. Settled once, before anything is computed.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use nix::sched::CpuSet;
-use nix::sched::sched_getaffinity;
 use nix::sched::sched_setaffinity;
 use nix::unistd::Pid;
 use serde::Deserialize;
@@ -20,20 +18,8 @@ use crate::plan::InstructionSet;
 use crate::plan::Plan;
 use crate::plan::progress::RankPlace;
 
-/// Where a rank is, and what it has there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    pub host: String,
-    pub process: u32,
-    pub program_version: String,
-    /// Cores that this rank may use, with the NUMA node of each.
-    cores: Vec<(usize, usize)>,
-    instruction_set: String,
-    /// Devices that this rank sees, as CUDA counts them.
-    visible: Vec<String>,
-    /// Slurm's numbers of them, which count the node's.
-    slurm: Vec<String>,
-}
+use super::place::Place;
+use super::place::ranges;
 
 /// What was settled for one rank.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,87 +32,6 @@ struct Lot {
     /// Where rank 0 is.
     leader: String,
     refusal: Option<(u8, String, String)>,
-}
-
-impl Place {
-    fn here(isa: InstructionSet) -> Result<Self> {
-        let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).unwrap_or_default();
-        let list = |name: &str| -> Vec<String> {
-            let text = std::env::var(name).unwrap_or_default();
-            text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
-        };
-        let slurm = ["SLURM_STEP_GPUS", "SLURM_JOB_GPUS"].map(list).into_iter().find(|l| !l.is_empty());
-        Ok(Self {
-            // Several nodes of one machine, as in a test cluster, are told apart by Slurm's name.
-            host: std::env::var("SLURMD_NODENAME").ok().filter(|name| !name.is_empty()).unwrap_or(host),
-            process: std::process::id(),
-            program_version: env!("CARGO_PKG_VERSION").to_owned(),
-            cores: own_cores(),
-            instruction_set: isa.on_this_machine()?.name().to_owned(),
-            visible: list("CUDA_VISIBLE_DEVICES"),
-            slurm: slurm.unwrap_or_default(),
-        })
-    }
-
-    /// The device of this rank, the `nth` of those of its node that see the same ones.
-    fn device(&self, nth: usize) -> Option<String> {
-        let visible = match self.visible.len() {
-            0 => return None,
-            1 => &self.visible[0],
-            count => &self.visible[nth % count],
-        };
-        let physical = match self.slurm.len() {
-            1 => self.slurm.first(),
-            count if count == self.visible.len() => self.slurm.get(nth % count),
-            _ => None,
-        };
-        Some(match physical {
-            Some(number) if number != visible => format!("{visible} (Slurm's {number})"),
-            _ => visible.clone(),
-        })
-    }
-}
-
-/// Cores that this process may use; none where the system does not tell.
-fn own_cores() -> Vec<(usize, usize)> {
-    let nodes = numa_nodes();
-    let set = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
-    let mut cores: Vec<(usize, usize)> = (0..CpuSet::count())
-        .filter(|core| set.is_set(*core).unwrap_or(false))
-        .map(|core| (core, nodes.get(&core).copied().unwrap_or(0)))
-        .collect();
-    cores.sort_unstable_by_key(|(core, node)| (*node, *core));
-    cores
-}
-
-/// Core -> NUMA node, from /sys; empty where there is none.
-fn numa_nodes() -> BTreeMap<usize, usize> {
-    let mut nodes = BTreeMap::new();
-    for node in 0..64 {
-        let Ok(text) = fs::read_to_string(format!("/sys/devices/system/node/node{node}/cpulist")) else { continue };
-        nodes.extend(numbers(text.trim()).into_iter().map(|core| (core, node)));
-    }
-    nodes
-}
-
-/// `0-3,8` -> 0, 1, 2, 3, 8.
-fn numbers(list: &str) -> Vec<usize> {
-    let range = |word: &str| {
-        let (first, last) = word.split_once('-').unwrap_or((word, word));
-        Some(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?)
-    };
-    list.split(',').filter_map(range).flatten().collect()
-}
-
-/// 0, 1, 2, 3, 8 -> `0-3,8`.
-fn ranges(numbers: &[usize]) -> String {
-    let mut sorted = numbers.to_vec();
-    sorted.sort_unstable();
-    let runs = sorted.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
-        [one] => one.to_string(),
-        run => format!("{}-{}", run[0], run[run.len() - 1]),
-    });
-    runs.collect::<Vec<_>>().join(",")
 }
 
 /// What was settled, for this rank.
@@ -300,14 +205,6 @@ mod tests {
             visible: Vec::new(),
             slurm: Vec::new(),
         }
-    }
-
-    #[test]
-    fn lists_of_cores() {
-        assert_eq!(numbers("0-3,8"), [0, 1, 2, 3, 8]);
-        assert_eq!(ranges(&[8, 0, 1, 3, 2]), "0-3,8");
-        assert_eq!(ranges(&[]), "");
-        assert!(numbers("").is_empty());
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Share {
         self.team.rank() < self.owners()
     }
 
+    /// Whether other ranks work beside this one.
+    pub fn is_shared(&self) -> bool {
+        !self.team.is_alone()
+    }
+
     /// Rank 0 decides and keeps everything.
     pub fn leads(&self) -> bool {
         self.team.rank() == 0
