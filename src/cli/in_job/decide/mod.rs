@@ -105,7 +105,9 @@ fn own_error(facts: &Facts<'_>) -> Option<(u8, String)> {
             let why = "a rank wanted more memory than the job has: ask for more with --mem, or cap it with --memory";
             return Some((ExitCode::Memory as u8, why.to_owned()));
         }
-        // Whatever the others said when one was gone is no cause.
+        // What a rank says of its own input, disk or memory is the cause, even where the log tells first of another one
+        // that was killed for it. Whatever the others say when one is gone is none.
+        Some(Death::Signal { .. }) if facts.failure.is_some_and(|(code, _)| is_own(code)) => {}
         Some(Death::Signal { .. } | Death::Node { .. } | Death::Silent { .. }) => return None,
         Some(Death::Code) | None => {}
     }
@@ -128,6 +130,11 @@ fn own_error(facts: &Facts<'_>) -> Option<(u8, String)> {
         }
         None => None,
     }
+}
+
+/// A code that no rank ends with because another one is gone.
+fn is_own(code: u8) -> bool {
+    !matches!(ExitCode::from_code(code), None | Some(ExitCode::Internal | ExitCode::Checkpointed))
 }
 
 /// Another process works in the run folder: one of an earlier start, on a node that Slurm has lost sight of. It will end.

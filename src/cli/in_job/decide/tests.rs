@@ -69,6 +69,7 @@ fn every_end_meets_every_standing() {
     let plain = facts();
     let near = Some(179.0);
     let disk = Some((74, "disk full"));
+    let lost = Some((70, "the connection to rank 1 is closed"));
     let taken = format!("run: {TAKEN}");
     let taken = Some((64, taken.as_str()));
     for (name, facts, wanted) in [
@@ -98,7 +99,9 @@ fn every_end_meets_every_standing() {
         ("a killed rank", Facts { code: 137, ..facts() }, "RRRSBR"),
         ("terminated", Facts { code: 143, ..facts() }, "RRRSBR"),
         ("a killed rank by the log", Facts { code: 137, death: Some(&killed), ..facts() }, "RRRSBR"),
-        ("and the others complain", Facts { code: 70, failure: disk, death: Some(&killed), ..facts() }, "RRRSBR"),
+        ("and the others complain", Facts { code: 70, failure: lost, death: Some(&killed), ..facts() }, "RRRSBR"),
+        ("killed for an error", Facts { code: 137, failure: disk, death: Some(&killed), ..facts() }, "FFFFFF"),
+        ("an error as a node was lost", Facts { code: 137, failure: disk, death: Some(&node), ..facts() }, "RRRSBR"),
         ("a silent rank", Facts { code: 70, failure: Some((70, "rank 1")), death: Some(&silent), ..facts() }, "RRRSBR"),
         ("an earlier process is still there", Facts { code: 64, failure: taken, ..facts() }, "RRRSBR"),
         ("a lost node", Facts { code: 143, death: Some(&node), ..facts() }, "RRRSBR"),
