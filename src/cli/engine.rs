@@ -11,10 +11,12 @@ use std::process::ExitStatus;
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
+use crate::site;
 
 use super::parent;
 use super::screen::Screen;
@@ -65,6 +67,34 @@ pub(super) fn program() -> Result<PathBuf> {
         "the engine is not beside the launcher",
         "Install both programs into one folder: `make install`, or `cargo build --release` for both.",
     ))
+}
+
+/// Nothing is queued that could not start: several ranks need an engine with MPI. One that does not start on this
+/// machine, a login node without the libraries of the others, is only doubted.
+///
+/// # Errors
+/// `Unavailable` when it was built without.
+pub(super) fn takes_ranks(ranks: u32, screen: &Screen) -> Result<()> {
+    if ranks < 2 {
+        return Ok(());
+    }
+    let program = program()?;
+    match site::probe(&program) {
+        Ok(told) if matches!(told["mpi"], Value::Null | Value::Bool(false)) => Err(Error::new(
+            ExitCode::Unavailable,
+            program.display().to_string(),
+            format!("the engine was built without MPI, and {ranks} ranks are asked for"),
+            "Build one with it: `make build-mpi`, or `cargo build --release --features mpi --bin relion-rs-rank`. Or ask \
+             for one rank: --ranks 1, with one GPU if any.",
+        )),
+        Ok(_) => Ok(()),
+        Err((cause, _)) => {
+            screen.warning(&format!(
+                "whether the engine takes several ranks could not be asked on this machine: {cause}"
+            ));
+            Ok(())
+        }
+    }
 }
 
 pub(super) fn not_started(program: &Path, cause: &io::Error) -> Error {

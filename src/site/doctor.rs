@@ -69,22 +69,29 @@ pub fn examine(what: &Examination) -> Result<Answer> {
 }
 
 /// Starts the engine, which tells what it is made of.
+///
+/// # Errors
+/// It does not start, or tells nothing: why, and the remedy.
+pub fn probe(program: &Path) -> std::result::Result<Value, (String, &'static str)> {
+    let name = program.display().to_string();
+    let text = call_within(&name, &["--probe"], ENGINE_PATIENCE).map_err(|cause| {
+        let remedy = "Install it anew, with the libraries that it was built with (HDF5, MPI): load their modules, or \
+                      name them in `modules` of the site file.";
+        (cause.to_string(), remedy)
+    })?;
+    serde_json::from_str(text.trim())
+        .map_err(|_| (format!("{name} --probe wrote no JSON"), "Install both programs anew, of one version."))
+}
+
+/// What is told of the engine.
 fn engine(program: &Path, findings: &mut Vec<Finding>) -> Value {
     let name = program.display().to_string();
-    let mut failed = |found: String, remedy: &str| {
-        findings.push(Finding::failed("engine", found, remedy));
-        Value::Null
-    };
-    let text = match call_within(&name, &["--probe"], ENGINE_PATIENCE) {
-        Ok(text) => text,
-        Err(cause) => {
-            let remedy = "Install it anew, with the libraries that it was built with (HDF5, MPI): load their modules, or \
-                          name them in `modules` of the site file.";
-            return failed(cause.to_string(), remedy);
+    let probe = match probe(program) {
+        Ok(probe) => probe,
+        Err((found, remedy)) => {
+            findings.push(Finding::failed("engine", found, remedy));
+            return Value::Null;
         }
-    };
-    let Ok(probe) = serde_json::from_str::<Value>(text.trim()) else {
-        return failed(format!("{name} --probe wrote no JSON"), "Install both programs anew, of one version.");
     };
     let word = |key: &str| probe[key].as_str().unwrap_or("?").to_owned();
     if word("version") != env!("CARGO_PKG_VERSION") {

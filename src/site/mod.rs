@@ -23,6 +23,7 @@ pub use answer::saved_answer;
 pub use answer::saved_gpu_memory;
 pub use doctor::Examination;
 pub use doctor::examine;
+pub use doctor::probe;
 pub use manifest::Manifest;
 pub use modulefile::ModuleKind;
 pub use on_node::OnNode;

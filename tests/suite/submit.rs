@@ -30,6 +30,7 @@ impl Site {
     /// All commands work; `sbatch` counts from 101.
     fn new() -> Self {
         let site = Self { folder: tempfile::tempdir().unwrap(), commands: tempfile::tempdir().unwrap() };
+        site.install(r#"echo '{"mpi": "Open MPI v4.1.4"}'"#);
         fs::copy(golden("inputs/ref32.mrc"), site.at("ref.mrc")).unwrap();
         let (code, text) = site.told("simulate --map ref.mrc --count 12 --snr 0.5 --micrographs 3 --out set");
         assert_eq!(code, 0, "{text}");
@@ -42,6 +43,21 @@ impl Site {
         let count = count.display();
         site.fake("sbatch", &format!("read n < {count}; n=$((n+1)); echo $n > {count}; echo $n"));
         site
+    }
+
+    /// The launcher, beside an engine that does this to tell what it is made of.
+    fn install(&self, tell: &str) {
+        let bin = self.at("bin");
+        fs::create_dir_all(&bin).unwrap();
+        let (launcher, engine) = (bin.join("relion-rs"), bin.join("relion-rs-rank"));
+        let built = env!("CARGO_BIN_EXE_relion-rs");
+        if !launcher.exists() && fs::hard_link(built, &launcher).is_err() {
+            fs::copy(built, &launcher).unwrap();
+        }
+        let real = env!("CARGO_BIN_EXE_relion-rs-rank");
+        let probe = format!("#!/bin/sh\n[ \"$1\" = --probe ] && {{ {tell}; exit; }}\nexec {real} \"$@\"\n");
+        fs::write(&engine, probe).unwrap();
+        fs::set_permissions(&engine, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// A command that writes down its words and then does this.
@@ -65,7 +81,7 @@ impl Site {
     }
 
     fn command(&self, words: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_relion-rs"));
+        let mut command = Command::new(self.at("bin/relion-rs"));
         let ours =
             |name: &str| name.starts_with("RELION_RS_") || name.starts_with("SLURM") || name.starts_with("SBATCH");
         for (name, _) in std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy())) {
@@ -557,4 +573,22 @@ fn settings_of_the_cluster_are_shown_with_their_sources() {
     assert_eq!(json["cluster.max_restarts"], serde_json::json!({ "value": 50, "source": "built-in default" }));
     site.good("new job2.toml --diameter 180");
     has(&site.read("job2.toml"), &["\n[cluster]\n", "# partition = \"gpu\""]);
+}
+
+#[test]
+fn several_ranks_are_queued_only_for_an_engine_that_takes_them() {
+    let site = Site::new();
+    site.install(r#"echo '{"mpi": null}'"#);
+    let parts = ["bin/relion-rs-rank: the engine was built without MPI, and 3 ranks are asked for", "make build-mpi"];
+    site.refused(&format!("{JOB} --partition gpu --gpus 3"), 69, &parts);
+    assert!(site.calls("sbatch").is_empty() && !site.at("out").exists());
+    let text = site.good(&format!("{JOB} --partition gpu --gpus 3 --dry-run"));
+    has(&text, &["built without MPI", "#SBATCH --ntasks=3"]);
+    site.good(&format!("{JOB} --partition gpu --gpus 1"));
+    // A run that one rank began goes on with more.
+    site.refused("resume out --gpus 2", 69, &["built without MPI, and 2 ranks"]);
+    // A login node without the libraries of the others.
+    site.install("echo 'libmpi.so.40: cannot open shared object file' >&2; exit 127");
+    let text = site.good("resume out --gpus 2");
+    has(&text, &["warning", "could not be asked on this machine", "libmpi.so.40", "submitted job"]);
 }

@@ -116,6 +116,7 @@ fn anew(
     for note in site.notes.iter().chain(&decided.notes) {
         screen.warning(note);
     }
+    engine::takes_ranks(decided.request.ranks, screen)?;
     let mut request = decided.request;
     request.continuation = match super::site::continuation(&layers.cluster, site.partition.as_ref()) {
         Continuation::Dependency => Continuation::Dependency,

@@ -2,6 +2,7 @@
 
 mod again;
 mod batch;
+mod limits;
 mod resources;
 mod scan;
 mod send;
@@ -103,10 +104,15 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
     for note in &notes {
         screen.warning(note);
     }
+    let takes_ranks = engine::takes_ranks(batch.request.ranks, screen);
     if arguments.dry_run {
+        if let Err(error) = takes_ranks {
+            screen.warning(&format!("{}: {}", error.place, error.problem));
+        }
         tell::scripts(&batch, screen)?;
         return Ok(ExitCode::Done);
     }
+    takes_ranks?;
     for run in &runs {
         send::refuse_active(&run.dir, screen)?;
     }
