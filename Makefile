@@ -39,7 +39,7 @@ test-cluster: setup ## refinements under a real Slurm, started on this machine; 
 
 test-mpi: setup ## several ranks on this machine
 	@.ci/setup $(MPI)
-	$(CARGO) test --locked --features mpi --target-dir target/mpi --test suite -- ranks::
+	$(CARGO) test --locked --features mpi --target-dir target/mpi --lib --test suite -- ranks::
 
 test-mpich: setup ## the same with MPICH instead of OpenMPI
 	@.ci/setup clang libclang-dev mpich libmpich-dev

@@ -25,14 +25,22 @@ $cargo test --locked -- --include-ignored --skip short:: --skip full:: --skip ra
 # Several ranks, by an engine of its own.
 of_mpi="--locked --features mpi --target-dir target/mpi"
 if .ci/setup libopenmpi-dev openmpi-bin clang libclang-dev; then
+    # What a test starts as single ranks is none by itself.
     # shellcheck disable=SC2086
-    $cargo test $of_mpi --lib --test suite -- --include-ignored ranks::
+    $cargo test $of_mpi --lib --test suite -- --include-ignored ranks:: --skip wire::rank --skip wire::summing
     # A Slurm of our own, with a database for two tests. One test at a time: the nodes share few cores.
     if [ "$(id -u)" = 0 ] && .ci/setup slurm-wlm munge slurmdbd mariadb-server; then
         # shellcheck disable=SC2086
         $cargo test $of_mpi --test cluster -- --ignored --test-threads=1
     else
         echo "left out: short:: full:: of tests/cluster (only root can start a Slurm, of Debian's packages)"
+    fi
+    # The other MPI; Debian has both beside each other.
+    if .ci/setup mpich libmpich-dev; then
+        MPICC=mpicc.mpich RELION_RS_MPIRUN=mpiexec.mpich \
+            "$cargo" test --locked --features mpi --target-dir target/mpich --test suite -- ranks::
+    else
+        echo "left out: ranks:: with MPICH (mpich libmpich-dev)"
     fi
 else
     echo "left out: ranks:: short:: full:: (they need MPI: libopenmpi-dev openmpi-bin clang libclang-dev)"

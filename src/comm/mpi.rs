@@ -33,6 +33,8 @@ const SUM: i32 = 100;
 /// Somebody who works on the same transfer answers at once: so long this thread only yields. Then it sleeps.
 const EAGER: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_micros(200);
+/// The launcher of the ranks takes so long at most to pass on their last words.
+const FORWARDING: Duration = Duration::from_millis(500);
 
 /// Held by the thread that is inside the library.
 static LIBRARY: Mutex<()> = Mutex::new(());
@@ -205,7 +207,9 @@ pub fn exchange(with: usize, tag: i32, ours: &[i64], theirs: &mut [i64]) -> Resu
     Ok(())
 }
 
-/// Ends all ranks; whoever is inside the library cannot hold that up.
+/// Ends all ranks; whoever is inside the library cannot hold that up. What was written last is passed on first: MPICH's
+/// launcher ends without it otherwise.
 pub fn abort(code: i32) -> ! {
+    thread::sleep(FORWARDING);
     SimpleCommunicator::world().abort(code)
 }

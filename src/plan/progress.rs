@@ -24,6 +24,10 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 
+/// Causes of a stop that are told apart by who reads them: the time of the batch job, and `max_hours`, is nearly over.
+pub const END_OF_TIME: &str = "the end of the time that was given";
+pub const END_OF_HOURS: &str = "max_hours";
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {

@@ -24,6 +24,8 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::plan::RunDir;
+use crate::plan::progress::END_OF_HOURS;
+use crate::plan::progress::END_OF_TIME;
 
 /// Signals that ask for a stop.
 const STOPPING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR2];
@@ -38,8 +40,10 @@ const SECONDS_PER_HOUR: f64 = 3600.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     Signal(Signal),
-    /// The time that was given is nearly over.
+    /// The time of the batch job is nearly over.
     EndOfTime,
+    /// `max_hours` are.
+    EndOfHours,
     /// The file RELION_JOB_ABORT_NOW.
     AbortRequest,
     /// Another rank was asked to.
@@ -50,7 +54,8 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal(signal) => f.write_str(signal.as_str()),
-            Self::EndOfTime => f.write_str("the end of the time that was given"),
+            Self::EndOfTime => f.write_str(END_OF_TIME),
+            Self::EndOfHours => f.write_str(END_OF_HOURS),
             Self::AbortRequest => f.write_str("RELION_JOB_ABORT_NOW"),
             Self::Others => f.write_str("another rank"),
         }
@@ -107,6 +112,14 @@ impl Stop {
         let own = self.end.map(|end| end.saturating_duration_since(Instant::now()));
         let job = self.job_end.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default());
         own.into_iter().chain(job).min()
+    }
+
+    /// Raises the flag because the time is nearly over: that of the job or, where it ends first, `max_hours`.
+    pub fn raise_end_of_time(&self) {
+        let job = self.job_end.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default());
+        let own = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+        let is_own = own.is_some_and(|own| job.is_none_or(|job| own < job));
+        self.raise(if is_own { Cause::EndOfHours } else { Cause::EndOfTime });
     }
 
     /// From now on the run stops when less than this is left.
@@ -174,7 +187,7 @@ fn look(stop: &Stop, incoming: &SignalFd, signals: &SigSet, run_dir: Option<&Run
             stop.raise(Cause::Signal(signal));
         }
         if stop.is_time_over() {
-            stop.raise(Cause::EndOfTime);
+            stop.raise_end_of_time();
         }
         if rest.is_zero() {
             rest = FILE_PAUSE;

@@ -20,6 +20,24 @@ pub fn cancel(ids: &[&str]) -> Result<(), Failure> {
     call("scancel", ids).map(drop)
 }
 
+/// Jobs that wait for the end of another one.
+///
+/// # Errors
+/// `squeue` is not there or does not answer.
+pub fn dependents(id: &str) -> Result<Vec<String>, Failure> {
+    Ok(waiting_for(id, &call("squeue", &["-h", "-t", "PD", "-r", "-o", "%i %E"])?))
+}
+
+/// Of lines like `12 afterok:7(unfulfilled),afterany:8_*(unfulfilled)`.
+fn waiting_for(id: &str, answer: &str) -> Vec<String> {
+    let waits = |list: &str| list.split(|c: char| !(c.is_ascii_digit() || c == '_')).any(|word| word == id);
+    let job = |line: &str| {
+        let (job, list) = line.trim().split_once(' ')?;
+        waits(list).then(|| job.to_owned())
+    };
+    answer.lines().filter_map(job).collect()
+}
+
 /// Submits a script once more, to begin when `after` has ended and on none of the `excluded` nodes; its number. A job's
 /// list of excluded nodes cannot be changed while it runs, and a job that is queued again may get its old nodes.
 ///
@@ -33,4 +51,18 @@ pub fn resubmit(script: &str, after: &str, excluded: &str) -> Result<String, Fai
         return Err(Failure::Refused { command: "sbatch".to_owned(), code: Some(0), text: answer });
     }
     Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_job() {
+        let answer = "12 afterok:7(unfulfilled)\n13 afterany:71(unfulfilled)\n14 (null)\n\
+                      15 afterok:5(unfulfilled),aftercorr:7(unfulfilled)\n16_3 afterok:17(unfulfilled)\n\n";
+        assert_eq!(waiting_for("7", answer), ["12", "15"]);
+        assert_eq!(waiting_for("17", answer), ["16_3"]);
+        assert!(waiting_for("1", answer).is_empty());
+    }
 }

@@ -8,6 +8,9 @@ use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,6 +24,8 @@ use nix::unistd::Pid;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Variables that say where the cluster is and who asks, and nothing of a job.
 const OF_CLUSTER: [&str; 4] = ["SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"];
+/// Variables that set the form of an answer.
+const OF_FORM: [&str; 4] = ["SQUEUE_", "SINFO_", "SACCT_", "SCONTROL_"];
 const PAUSE: Duration = Duration::from_millis(5);
 /// After SIGTERM, in which `srun` takes its request for an allocation back.
 const GRACE: Duration = Duration::from_secs(2);
@@ -32,8 +37,8 @@ pub enum Failure {
     Absent { command: String },
     /// It ended with a code of its own, or by a signal; what it wrote to standard error.
     Refused { command: String, code: Option<i32>, text: String },
-    /// It did not end in time.
-    Late { command: String, seconds: u64 },
+    /// It did not end in time; what it wrote to standard error until then.
+    Late { command: String, seconds: u64, text: String },
 }
 
 impl fmt::Display for Failure {
@@ -45,7 +50,10 @@ impl fmt::Display for Failure {
                 ("", None) => write!(f, "{command} was ended by a signal"),
                 (text, _) => write!(f, "{command}: {text}"),
             },
-            Self::Late { command, seconds } => write!(f, "{command} did not answer within {seconds} s"),
+            Self::Late { command, seconds, text } => {
+                write!(f, "{command} did not answer within {seconds} s")?;
+                if text.is_empty() { Ok(()) } else { write!(f, ": {text}") }
+            }
         }
     }
 }
@@ -55,7 +63,7 @@ impl fmt::Display for Failure {
 /// # Errors
 /// It is not there, does not end within a minute, or fails.
 pub fn call<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, Failure> {
-    run(command, arguments, &mut Command::new(command), PATIENCE)
+    run(command, arguments, &mut plain(command), PATIENCE)
 }
 
 /// The same with a patience of its own.
@@ -63,7 +71,19 @@ pub fn call<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, F
 /// # Errors
 /// It is not there, does not end in time, or fails.
 pub fn call_within<A: AsRef<OsStr>>(command: &str, arguments: &[A], patience: Duration) -> Result<String, Failure> {
-    run(command, arguments, &mut Command::new(command), patience)
+    run(command, arguments, &mut plain(command), patience)
+}
+
+/// A command whose answer is read here: whatever a person has set to change the form of it is left out.
+fn plain(command: &str) -> Command {
+    let mut process = Command::new(command);
+    for (name, _) in std::env::vars_os() {
+        if OF_FORM.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            process.env_remove(&name);
+        }
+    }
+    process.env("LC_ALL", "C").env("SLURM_TIME_FORMAT", "standard");
+    process
 }
 
 /// The same as if typed outside of any job: a job that is submitted inherits the environment, and the variables of the
@@ -94,18 +114,18 @@ fn run<A: AsRef<OsStr>>(
     };
     let mut child = process
         .args(arguments)
-        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|cause| refused(&cause))?;
-    let (answer, complaint) = (drain(child.stdout.take()), drain(child.stderr.take()));
+    let (answer, complaint) = (Drain::start(child.stdout.take()), Drain::start(child.stderr.take()));
     let Some(status) = ends_within(&mut child, patience).map_err(|cause| refused(&cause))? else {
-        // Whatever it started may hold the pipes open; its text is not waited for.
-        return Err(Failure::Late { command: command.to_owned(), seconds: patience.as_secs() });
+        // Whatever it started may hold the pipes open; the rest of its text is not waited for.
+        let text = complaint.so_far().trim().to_owned();
+        return Err(Failure::Late { command: command.to_owned(), seconds: patience.as_secs(), text });
     };
-    let (answer, complaint) = (text_of(answer), text_of(complaint));
+    let (answer, complaint) = (answer.whole(), complaint.whole());
     if status.success() {
         return Ok(answer);
     }
@@ -138,19 +158,38 @@ fn awaited(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatu
     }
 }
 
-fn drain(pipe: Option<impl Read + Send + 'static>) -> Option<JoinHandle<Vec<u8>>> {
-    let mut pipe = pipe?;
-    Some(thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // What could be read of a pipe that breaks is all there is.
-        let _ = pipe.read_to_end(&mut bytes);
-        bytes
-    }))
+/// What comes out of a pipe.
+struct Drain {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
-fn text_of(reader: Option<JoinHandle<Vec<u8>>>) -> String {
-    let bytes = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
+impl Drain {
+    fn start(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let read = |mut pipe: Box<dyn Read + Send>| {
+            let bytes = Arc::clone(&bytes);
+            thread::spawn(move || {
+                let mut some = [0; 4096];
+                // What could be read of a pipe that breaks is all there is.
+                while let Ok(count @ 1..) = pipe.read(&mut some) {
+                    bytes.lock().unwrap_or_else(PoisonError::into_inner).extend(&some[..count]);
+                }
+            })
+        };
+        let reader = pipe.map(|pipe| read(Box::new(pipe)));
+        Self { bytes, reader }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    fn whole(mut self) -> String {
+        // A reader that panicked has read what it has read.
+        let _ = self.reader.take().map(JoinHandle::join);
+        self.so_far()
+    }
 }
 
 #[cfg(test)]
@@ -161,10 +200,11 @@ mod tests {
     fn a_command_that_takes_too_long_is_asked_to_end_and_told() {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("asked");
-        let script = format!("trap 'echo > {}; exit 0' TERM; while :; do sleep 0.05; done", mark.display());
+        let script =
+            format!("echo so far >&2; trap 'echo > {}; exit 0' TERM; while :; do sleep 0.05; done", mark.display());
         let start = Instant::now();
         let outcome = call_within("sh", &["-c", &script], Duration::from_millis(300));
-        assert_eq!(outcome, Err(Failure::Late { command: "sh".to_owned(), seconds: 0 }));
+        assert_eq!(outcome, Err(Failure::Late { command: "sh".to_owned(), seconds: 0, text: "so far".to_owned() }));
         assert!(mark.is_file(), "it was killed before it could take its request back");
         let deaf = call_within("sh", &["-c", "trap '' TERM; while :; do sleep 0.05; done"], Duration::from_millis(100));
         assert!(matches!(deaf, Err(Failure::Late { .. })) && start.elapsed() < Duration::from_secs(20));

@@ -15,6 +15,7 @@ mod text;
 pub mod time;
 
 pub use act::cancel;
+pub use act::dependents;
 pub use act::requeue;
 pub use act::resubmit;
 pub use call::Failure;

@@ -23,10 +23,11 @@ impl Seen {
     }
 }
 
-/// Everything that is known of a job, whether it waits, runs or has ended.
+/// Everything that is known of a job, whether it waits, runs or has ended. `squeue -r` names every task of an array by
+/// its own number, also while they wait.
 pub fn look(id: &str) -> Seen {
     let mut seen = Seen::default();
-    match call("squeue", &["-h", "-j", id, "-o", text::SQUEUE_FORMAT]) {
+    match call("squeue", &["-h", "-j", id, "-r", "-o", text::SQUEUE_FORMAT]) {
         Ok(answer) => seen.job = answer.lines().filter_map(text::squeue_line).find(|job| job.id == id),
         Err(failure) if is_unknown_job(&failure) => {}
         Err(failure) => seen.note(&failure),
@@ -59,7 +60,7 @@ pub fn show(id: &str) -> Result<Option<Job>, Failure> {
 /// # Errors
 /// `squeue` is not there or does not answer.
 pub fn glance(id: &str) -> Result<Option<Job>, Failure> {
-    match call("squeue", &["-h", "-j", id, "-O", text::SQUEUE_WIDE]) {
+    match call("squeue", &["-h", "-j", id, "-r", "-O", text::SQUEUE_WIDE]) {
         Ok(answer) => Ok(answer.lines().find_map(|line| text::squeue_wide(id, line))),
         Err(failure) if is_unknown_job(&failure) => Ok(None),
         Err(failure) => Err(failure),

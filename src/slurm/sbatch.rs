@@ -6,6 +6,7 @@ use crate::error::ExitCode;
 use super::call::Failure;
 use super::call::call;
 use super::call::call_as_outsider;
+use super::job::State;
 
 /// A part of what `sbatch` writes when it refuses, lower case, the code of our error and the way out. The first that is
 /// found counts.
@@ -137,6 +138,11 @@ const REFUSALS: &[(&str, ExitCode, &str)] = &[
         ExitCode::Unavailable,
         "The queue of the cluster is full: try again later, or ask the administrators about MaxJobCount.",
     ),
+    (
+        "job queue full",
+        ExitCode::Unavailable,
+        "The queue of the cluster is full: try again later, or ask the administrators about MaxJobCount.",
+    ),
     ("slurm temporarily unable", ExitCode::Unavailable, "The cluster takes no jobs at present: try again later."),
     (
         "authentication",
@@ -193,21 +199,17 @@ pub fn refusal(failure: &Failure) -> Error {
                  this machine, and --dry-run shows the script.",
             );
         }
-        Failure::Late { .. } => {
-            return Error::new(
-                ExitCode::Unavailable,
-                "",
-                failure.to_string(),
-                "The controller is busy. Look with `squeue --me` whether the job is there before trying again.",
-            );
-        }
-        Failure::Refused { text, .. } => text.to_lowercase(),
+        // A full queue is said at once, and then waited for.
+        Failure::Refused { text, .. } | Failure::Late { text, .. } => text.to_lowercase(),
     };
-    let known = REFUSALS.iter().find(|(part, ..)| text.contains(part));
-    let (code, fix) = known.map_or(
-        (ExitCode::Usage, "The sentence is Slurm's own; `relion-rs submit --dry-run` shows what it was given."),
-        |(_, code, fix)| (*code, *fix),
-    );
+    let known = REFUSALS.iter().find(|(part, ..)| text.contains(part)).map(|(_, code, fix)| (*code, *fix));
+    let (code, fix) = known.unwrap_or(match failure {
+        Failure::Late { .. } => (
+            ExitCode::Unavailable,
+            "The controller is busy. Look with `squeue --me` whether the job is there before trying again.",
+        ),
+        _ => (ExitCode::Usage, "The sentence is Slurm's own; `relion-rs submit --dry-run` shows what it was given."),
+    });
     // Its sentences begin with its name.
     let problem = match failure {
         Failure::Refused { command, text, .. } if text.starts_with(&format!("{command}:")) => text.clone(),
@@ -221,17 +223,13 @@ pub fn refusal(failure: &Failure) -> Error {
 /// # Errors
 /// `squeue` is absent or does not answer.
 pub fn active(ids: &[&str]) -> Result<Vec<String>, Failure> {
-    let answer = match call("squeue", &["-h", "-j", &ids.join(","), "-o", "%i %T"]) {
+    let answer = match call("squeue", &["-h", "-j", &ids.join(","), "-r", "-o", "%i %T"]) {
         Err(Failure::Refused { text, .. }) if text.to_lowercase().contains("invalid job id") => return Ok(Vec::new()),
         answer => answer?,
     };
-    // Right after its end a job is still listed, with a state that nothing comes after.
-    let has_ended = |line: &&str| {
-        let state = line.split_whitespace().nth(1).unwrap_or_default();
-        ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "BOOT_FAIL"]
-            .contains(&state)
-    };
-    Ok(answer.lines().map(str::trim).filter(|line| !line.is_empty() && !has_ended(line)).map(str::to_owned).collect())
+    // Right after its end a job is still listed.
+    let is_active = |line: &&str| line.split_whitespace().nth(1).is_some_and(|state| State::parse(state).is_active());
+    Ok(answer.lines().map(str::trim).filter(is_active).map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -297,6 +295,11 @@ mod tests {
             assert_eq!(error.code, code, "{error}");
             assert!(error.problem == text && error.fix.contains(fix), "{error}");
         }
+        let late =
+            |text: &str| refusal(&Failure::Late { command: "sbatch".to_owned(), seconds: 60, text: text.to_owned() });
+        let full = late("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying");
+        assert!(full.problem.contains("within 60 s: sbatch: error") && full.fix.contains("MaxJobCount"), "{full}");
+        assert!(late("").fix.contains("busy"));
         let error = refusal(&Failure::Absent { command: "sbatch".to_owned() });
         assert!(error.code == ExitCode::Unavailable && error.fix.contains("login node"), "{error}");
     }

@@ -182,8 +182,8 @@ fn an_error_of_one_rank_is_told_once_and_ends_all() {
     assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
     assert!([ExitCode::BadData, ExitCode::Io].map(|code| Some(code as i32)).contains(&code), "{code:?}: {told}");
     assert!(told.contains("particles.mrcs"), "{told}");
-    let failed = place.records().into_iter().any(|r| matches!(r.event, Event::Failed { .. }));
-    assert!(failed, "the progress file says why");
+    let failed = place.records().into_iter().filter(|r| matches!(r.event, Event::Failed { .. })).count();
+    assert_eq!(failed, 1, "the progress file says why, and once");
 }
 
 /// As users try it on their own machine.

@@ -300,7 +300,7 @@ fn a_run_has_one_job_at_a_time() {
     site.fake("squeue", "echo '101 PENDING'");
     site.refused(JOB, 64, &["has a job already: 101 PENDING", "scancel 101"]);
     site.refused("resume out", 64, &["has a job already"]);
-    assert_eq!(site.calls("squeue")[0], "-h -j 101 -o %i %T");
+    assert_eq!(site.calls("squeue")[0], "-h -j 101 -r -o %i %T");
     site.fake("squeue", "echo '101 COMPLETED'");
     site.good(JOB);
     assert_eq!(site.read("out/jobid"), "101\n102\n");
@@ -591,4 +591,19 @@ fn several_ranks_are_queued_only_for_an_engine_that_takes_them() {
     site.install("echo 'libmpi.so.40: cannot open shared object file' >&2; exit 127");
     let text = site.good("resume out --gpus 2");
     has(&text, &["warning", "could not be asked on this machine", "libmpi.so.40", "submitted job"]);
+}
+
+#[test]
+fn memory_a_core_takes_the_place_of_memory_a_node() {
+    let site = Site::new();
+    let text = site.good(&format!("{JOB} --partition gpu --dry-run -- --mem-per-cpu=2G"));
+    has(&text, &["#SBATCH --mem-per-cpu=2G", "asked for by an argument of yours"]);
+    assert!(!text.contains("#SBATCH --mem="), "{text}");
+}
+
+#[test]
+fn a_full_queue_is_told_with_slurms_own_sentence() {
+    let site = Site::new();
+    site.fake("sbatch", "echo 'sbatch: error: Slurm job queue full, sleeping and retrying' >&2; exit 1");
+    site.refused(JOB, 69, &["queue full", "MaxJobCount"]);
 }

@@ -154,7 +154,7 @@ impl<'a> Ending<'a> {
                 Step::End(outcome, code) => return self.end(*outcome, *code, &decision.why),
                 Step::Requeue { without } => {
                     // Beside a job that waits for the end of this one it would be one too many.
-                    let node = without.as_deref().filter(|_| next.is_none());
+                    let node = without.as_deref().filter(|node| next.is_none() && self.may_leave(node));
                     return match node.map(|node| self.resubmit(node, job.as_ref())) {
                         Some(Ok(id)) => {
                             let cause = decision.why.split(": it is queued again").next().unwrap_or_default();
@@ -221,6 +221,17 @@ impl<'a> Ending<'a> {
                 Err(second) => (None, vec![first.to_string(), second.to_string()]),
             },
         }
+    }
+
+    /// To leave a node out takes a new job, and what waits for the end of this one does not wait for that.
+    fn may_leave(&self, node: &str) -> bool {
+        let why = match slurm::dependents(&self.place.id) {
+            Ok(jobs) if jobs.is_empty() => return true,
+            Ok(jobs) => format!("jobs wait for this one ({})", jobs.join(", ")),
+            Err(failure) => format!("whether jobs wait for this one is not known ({failure})"),
+        };
+        self.say(&format!("{node} is not left out of the next try: {why}"));
+        false
     }
 
     /// A job that is queued to go on after this one.

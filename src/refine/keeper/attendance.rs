@@ -14,7 +14,6 @@ use crate::refine::attendant::Attendant;
 use crate::refine::attendant::read_parts;
 use crate::refine::crew::Crew;
 use crate::refine::scribe::DoneHalf;
-use crate::refine::stop::Cause;
 use crate::refine::stop::Stop;
 
 use super::Keeper;
@@ -92,7 +91,7 @@ impl Attendant for Keeper<'_> {
         self.stop.needs(self.clock.stopping(bytes));
         let is_complete = self.standing.done == self.standing.total;
         if is_complete && self.stop.time_left().is_some_and(|left| left < self.clock.finishing(bytes)) {
-            self.stop.raise(Cause::EndOfTime);
+            self.stop.raise_end_of_time();
         }
         if self.stop.flag().load(Relaxed) {
             self.stop_midway(self.clock.writing(bytes), |keeper| keeper.write_parts(done, Some((half, midway))))?;

@@ -70,10 +70,14 @@ impl Place {
 fn own_cores() -> Vec<(usize, usize)> {
     let nodes = numa_nodes();
     let set = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
-    let mut cores: Vec<(usize, usize)> = (0..CpuSet::count())
+    let cores = (0..CpuSet::count())
         .filter(|core| set.is_set(*core).unwrap_or(false))
-        .map(|core| (core, nodes.get(&core).copied().unwrap_or(0)))
-        .collect();
+        .map(|core| (core, nodes.get(&core).copied().unwrap_or(0)));
+    sorted(cores.collect())
+}
+
+/// Node by node, so that neighbours in the list share one.
+pub fn sorted(mut cores: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
     cores.sort_unstable_by_key(|(core, node)| (*node, *core));
     cores
 }

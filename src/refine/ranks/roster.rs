@@ -193,6 +193,7 @@ fn shown(places: &[Place], lots: &[Lot]) -> Vec<RankPlace> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::place::sorted;
     use super::*;
 
     fn place(host: &str, cores: std::ops::Range<usize>) -> Place {
@@ -224,6 +225,18 @@ mod tests {
     }
 
     #[test]
+    fn ranks_stay_within_a_numa_node_where_cores_are_numbered_across() {
+        // As the system tells them: even cores on node 0, odd ones on node 1.
+        let mut across = place("a", 0..8);
+        across.cores = sorted((0..8).map(|core| (core, core % 2)).collect());
+        let places = [across.clone(), across];
+        let lots = deal(&places, 0, Backend::Cpu);
+        assert_eq!((&lots[0].cores[..], &lots[1].cores[..]), (&[0, 2, 4, 6][..], &[1, 3, 5, 7][..]));
+        let table = shown(&places, &lots);
+        assert_eq!((&*table[0].numa, &*table[1].numa, &*table[1].cores), ("0", "1", "1,3,5,7"));
+    }
+
+    #[test]
     fn the_weakest_instruction_set_counts() {
         let mut other = place("b", 0..2);
         other.instruction_set = "portable".to_owned();
@@ -248,6 +261,11 @@ mod tests {
         assert_eq!(refusal(&[a.clone(), b.clone()], Backend::Cuda), None);
         assert_eq!(a.device(0).unwrap(), "0");
         assert_eq!(b.device(0).unwrap(), "0 (Slurm's 1)");
+        // Slices of one device.
+        let slice = |uuid: &str| Place { visible: vec![uuid.to_owned()], ..place("a", 0..2) };
+        let pair = [slice("MIG-4b3c"), slice("MIG-77aa")];
+        assert_eq!(refusal(&pair, Backend::Cuda), None);
+        assert_eq!(pair[1].device(0).unwrap(), "MIG-77aa");
         // Both see both: each takes one.
         gpu.visible = vec!["0".to_owned(), "1".to_owned()];
         gpu.slurm = gpu.visible.clone();

@@ -156,3 +156,24 @@ pub fn merge(share: &Share, done: &mut [DoneHalf<'_>], tasks: &[Task<'_>], confi
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_sets_and_classes_have_owners_of_their_own() {
+        let share = |rank, size, halves, classes| Share::new(Team::silent(rank, size), halves, classes);
+        // Both half sets are reconstructed at once, and each rank begins with its own.
+        let [first, second] = [0, 1].map(|rank| share(rank, 2, 2, 1));
+        assert_eq!((first.owner(0, 0), first.owner(1, 0)), (0, 1));
+        assert_eq!((first.order(), second.order()), (vec![0, 1], vec![1, 0]));
+        assert!(second.owns_of(1) && !second.owns_of(0) && second.makes_maps());
+        let third = share(2, 3, 2, 1);
+        assert!(!third.makes_maps() && third.order() == [0, 1]);
+        // Classes go round.
+        let share = share(1, 2, 1, 3);
+        assert_eq!([0, 1, 2].map(|class| share.owner(0, class)), [0, 1, 0]);
+        assert!(share.is_mine(0, 1) && !share.is_mine(0, 2));
+    }
+}

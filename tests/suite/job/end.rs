@@ -152,13 +152,18 @@ fn a_real_error_is_never_started_again() {
     assert!(![stage, silent, memory].iter().any(is_requeued));
 }
 
+/// A `squeue` that lists only what waits for other jobs.
+fn waiting(lines: &str) -> String {
+    format!("case \"$2\" in -t) echo '{lines}';; *) exit 1;; esac")
+}
+
 #[test]
 fn a_lost_rank_comes_back_without_its_node_where_that_is_possible() {
     let stage = stopped("SIGTERM");
     fs::write(stage.run_dir().logs().join("slurm-7.out"), "srun: error: n2: task 1: Killed\n").unwrap();
     // Without sbatch on the node: the same job, perhaps on the same node.
     fs::write(stage.run_dir().script(), "#!/bin/sh\n").unwrap();
-    stage.scontrol(&[("ExcNodeList", "n5")]);
+    stage.scontrol(&[("ExcNodeList", "n5")]).fake("squeue", &waiting("13 afterok:70(unfulfilled)"));
     let told = stage.in_job("job end out --code 137", &[("SLURM_JOB_NODELIST", "n[1-2]")]);
     assert!(told.out.contains("n2 cannot be left out of the next try: sbatch is not on the PATH"), "{told:?}");
     ends(&stage, &told, 75, Outcome::Requeued, "rank 1 on n2 ended by a signal (Killed)");
@@ -172,6 +177,14 @@ fn a_lost_rank_comes_back_without_its_node_where_that_is_possible() {
     assert!(stage.calls().contains(call) && !is_requeued(&stage), "{}", stage.calls());
     assert_eq!(fs::read_to_string(stage.run_dir().jobid()).unwrap(), "7\n8 afterany:7\n");
 
+    // A job of --then waits for the end of this one, which that would be.
+    fs::remove_file(stage.path("calls")).unwrap();
+    stage.jobid("7\n").fake("squeue", &waiting("12 afterok:7(unfulfilled)"));
+    let told = stage.in_job("job end out --code 137", &[]);
+    assert!(told.out.contains("n2 is not left out of the next try: jobs wait for this one (12)"), "{told:?}");
+    assert!(!stage.calls().contains("sbatch") && is_requeued(&stage), "{told:?}");
+
+    stage.fake("squeue", &waiting(""));
     stage
         .jobid("7\n")
         .fake("sbatch", "echo 'sbatch: error: Requested node configuration is not available' >&2; exit 1");
@@ -211,6 +224,7 @@ fn a_silent_rank_is_a_lost_one() {
     let message = "rank 1 on n2: gives no sign of life for 21 s\n  fix: Look at that node".to_owned();
     stage.tell(vec![Event::Failed { code: 70, message }]);
     fs::write(stage.run_dir().script(), "#!/bin/sh\n").unwrap();
+    stage.fake("squeue", &waiting(""));
     stage.fake("sbatch", "echo '8;cluster'");
     let told = stage.in_job("job end out --code 70", &[("SLURM_JOB_NODELIST", "n[1-2]")]);
     let said = "rank 1 on n2 gives no sign of life for 21 s: job 8 is queued, without n2";

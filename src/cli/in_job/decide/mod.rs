@@ -9,6 +9,8 @@ mod tests;
 
 use crate::error::ExitCode;
 use crate::plan::TAKEN;
+use crate::plan::progress::END_OF_HOURS;
+use crate::plan::progress::END_OF_TIME;
 use crate::plan::progress::Outcome;
 use crate::slurm::Standing;
 
@@ -79,7 +81,11 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
         return end(Outcome::Done, 0, "the run is finished".to_owned());
     }
     if let Some((code, why)) = own_error(facts) {
-        return end(Outcome::Failed, code, format!("{why}; it is not started again"));
+        let again = match facts.standing {
+            Standing::ComesBack => "Slurm has queued the job again all the same: `scancel` it, or it fails once more",
+            _ => "it is not started again",
+        };
+        return end(Outcome::Failed, code, format!("{why}; {again}"));
     }
     match facts.standing {
         Standing::ComesBack => {
@@ -155,7 +161,11 @@ fn stopped(facts: &Facts<'_>) -> Decision {
         let why = format!("somebody stopped the run ({cause}); `{}` goes on from the checkpoint", facts.go_on);
         return end(Outcome::Stopped, CHECKPOINTED, why);
     }
-    let is_time = cause == "the end of the time that was given" || (is_user_signal && is_near);
+    if cause == END_OF_HOURS {
+        let why = format!("the {cause} of this start are over; `{}` goes on from the checkpoint", facts.go_on);
+        return end(Outcome::Stopped, CHECKPOINTED, why);
+    }
+    let is_time = cause == END_OF_TIME || (is_user_signal && is_near);
     if is_time || facts.standing == Standing::TimedOut {
         return come_back(facts, "the time of the job is nearly over", None);
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const END_OF_TIME: Option<&str> = Some("the end of the time that was given");
+const TIME: Option<&str> = Some(END_OF_TIME);
 const STANDINGS: [Standing; 6] = [
     Standing::Running,
     Standing::Preempted,
@@ -78,7 +78,8 @@ fn every_end_meets_every_standing() {
         ("0 of srun without a node", Facts { code: 0, death: Some(&node), ..facts() }, "RRRSBR"),
         ("0 of srun and an error", Facts { code: 0, failure: disk, ..facts() }, "FFFFFF"),
         ("finished at the limit", Facts { code: 0, is_finished: true, seconds_left: near, ..facts() }, "DDDDDD"),
-        ("the engine's clock", Facts { cause: END_OF_TIME, ..facts() }, "RRRSBR"),
+        ("the engine's clock", Facts { cause: TIME, ..facts() }, "RRRSBR"),
+        ("max_hours", Facts { cause: Some(END_OF_HOURS), ..facts() }, "SSSSBS"),
         ("USR2 near", Facts { cause: Some("SIGUSR2"), seconds_left: near, ..facts() }, "RRRSBR"),
         ("USR2 far", Facts { cause: Some("SIGUSR2"), ..facts() }, "WRRSBW"),
         ("USR2, no limit", Facts { cause: Some("SIGUSR2"), seconds_left: None, ..facts() }, "WRRSBW"),
@@ -129,7 +130,7 @@ fn the_broken_node_is_left_out_of_the_next_try_only_when_a_rank_was_lost() {
     assert_eq!(step(lost.clone()), Step::Requeue { without });
     let none = Step::Requeue { without: None };
     assert_eq!(step(Facts { standing: Standing::Preempted, ..lost.clone() }), none);
-    assert_eq!(step(Facts { code: 75, cause: END_OF_TIME, ..lost }), none);
+    assert_eq!(step(Facts { code: 75, cause: TIME, ..lost }), none);
 }
 
 #[test]
@@ -138,9 +139,9 @@ fn sentences_name_cause_decision_and_remedy() {
     let error = Facts { code: 137, failure: Some((74, "a.h5: cannot write\n  fix: make room")), ..facts() };
     assert_eq!(why(error), "the run failed with code 74: a.h5: cannot write fix: make room; it is not started again");
     assert!(why(Facts { code: 74, ..facts() }).contains("code 74 (Io)"));
-    let time = why(Facts { cause: END_OF_TIME, ..facts() });
+    let time = why(Facts { cause: TIME, ..facts() });
     assert!(time.contains("nearly over") && time.contains("restart 3 of at most 50"), "{time}");
-    let spent = why(Facts { cause: END_OF_TIME, restarts: 50, ..facts() });
+    let spent = why(Facts { cause: TIME, restarts: 50, ..facts() });
     assert!(spent.contains("restarted 50 times") && spent.contains("`sbatch run/job.sbatch`"), "{spent}");
     assert!(why(Facts { is_stuck: true, code: 137, ..facts() }).contains("no progress"));
 }
