@@ -35,6 +35,8 @@ pub struct Request {
     pub seconds: Option<u64>,
     /// GPUs of a node, one a rank.
     pub gpus_per_node: u32,
+    /// One rank more than GPUs, that leads the others and has none.
+    pub has_leader: bool,
     pub continuation: Continuation,
 }
 
@@ -56,6 +58,11 @@ impl Request {
     pub fn ranks_per_node(&self) -> u32 {
         self.ranks.div_ceil(self.nodes.max(1))
     }
+
+    /// GPUs of all nodes.
+    pub fn gpus(&self) -> u32 {
+        if self.gpus_per_node == 0 { 0 } else { self.ranks - u32::from(self.has_leader) }
+    }
 }
 
 /// The script of a run.
@@ -67,7 +74,8 @@ pub fn job(places: &Places, request: &Request, cluster: &Cluster, flags: &[&str]
     let mut add = |argument: String| header.push(argument);
     add(format!("--nodes={}", request.nodes));
     add(format!("--ntasks={}", request.ranks));
-    if request.ranks.is_multiple_of(request.nodes.max(1)) {
+    // A node of a leader has one more than the others: then it is the most that a node gets.
+    if request.has_leader || request.ranks.is_multiple_of(request.nodes.max(1)) {
         add(format!("--ntasks-per-node={}", request.ranks_per_node()));
     }
     add(format!("--cpus-per-task={}", request.cpus_per_rank));
@@ -208,6 +216,8 @@ fn gpus(request: &Request, cluster: &Cluster) -> Option<String> {
     let kind = cluster.gpu_type.as_ref().map(|name| format!("{name}:")).unwrap_or_default();
     match (request.gpus_per_node, cluster.gpu_request) {
         (0, _) => None,
+        // A leader needs none: the others choose among those of their node.
+        (count, _) if request.has_leader => Some(format!("--gres=gpu:{kind}{count}")),
         (count, Some(GpuRequest::Gres)) => Some(format!("--gres=gpu:{kind}{count}")),
         (..) => Some(format!("--gpus-per-task={kind}1")),
     }
@@ -225,7 +235,8 @@ fn launch(request: &Request, cluster: &Cluster, gpus: Option<&str>) -> Result<St
     }
     words.push(format!("--ntasks={} --cpus-per-task={}", request.ranks, request.cpus_per_rank));
     if let Some(gpus) = gpus {
-        words.push(format!("{} --gpu-bind=single:1", quote::shell("gpu_type", gpus)?));
+        let bind = if request.has_leader { "" } else { " --gpu-bind=single:1" };
+        words.push(format!("{}{bind}", quote::shell("gpu_type", gpus)?));
     }
     Ok(words.join(" "))
 }

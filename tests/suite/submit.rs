@@ -607,3 +607,21 @@ fn a_full_queue_is_told_with_slurms_own_sentence() {
     site.fake("sbatch", "echo 'sbatch: error: Slurm job queue full, sleeping and retrying' >&2; exit 1");
     site.refused(JOB, 69, &["queue full", "MaxJobCount"]);
 }
+
+#[test]
+fn a_dedicated_leader_is_a_rank_without_a_gpu() {
+    let site = Site::new();
+    let text = site.good(&format!("{JOB} --partition gpu --gpus 2 --dedicated-leader --dry-run"));
+    has(
+        &text,
+        &[
+            "#SBATCH --ntasks=3\n",
+            "#SBATCH --ntasks-per-node=3\n",
+            "#SBATCH --gres=gpu:2\n",
+            "--gres=gpu:2 relion-rs-rank",
+        ],
+    );
+    assert!(!text.contains("gpus-per-task=") && !text.contains("gpu-bind"), "{text}");
+    let text = site.good(&format!("{JOB} --partition gpu --gpus 2 --dedicated-leader"));
+    has(&text, &["3 ranks on 1 node, a GPU each but for the leader"]);
+}

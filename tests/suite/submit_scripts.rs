@@ -36,6 +36,7 @@ fn request() -> Request {
         mem_mib: Some(12_288),
         seconds: Some(43_200),
         gpus_per_node: 0,
+        has_leader: false,
         continuation: Continuation::Requeue,
     }
 }

@@ -49,13 +49,13 @@ pub fn decide(
 
     let nodes = match cluster.nodes {
         Some(nodes) => nodes,
-        None if gpus > 0 => ranks.div_ceil(gpus_of_node),
+        None if gpus > 0 => gpus.div_ceil(gpus_of_node),
         None => {
             let cpus = kinds.iter().map(|kind| kind.cpus).max().unwrap_or(1);
             ranks.div_ceil(threads.map_or(1, |threads| (cpus / threads.max(1)).max(1)))
         }
     };
-    wanted.nodes_are_there(nodes, ranks, gpus, gpus_of_node, &kinds)?;
+    wanted.nodes_are_there(nodes, gpus, gpus_of_node, &kinds)?;
     // Ranks move to more nodes while a node is too small for them, unless the number of nodes was asked for.
     let most = if cluster.nodes.is_some() { nodes } else { ranks.min(available(&kinds).unwrap_or(ranks)).max(nodes) };
     let mut tried = nodes;
@@ -83,7 +83,8 @@ pub fn decide(
         cpus_per_rank,
         mem_mib,
         seconds,
-        gpus_per_node: if gpus > 0 { per_node } else { 0 },
+        gpus_per_node: gpus.div_ceil(nodes),
+        has_leader: gpus > 0 && wanted.has_leader(),
         continuation: Continuation::Requeue,
     };
     Ok(Decided { request, notes })
@@ -128,6 +129,24 @@ mod tests {
         let Decided { request, notes } = decided(Cluster { ranks: Some(3), ..Cluster::default() }, "", 4, 1.0).unwrap();
         assert_eq!((request.nodes, request.cpus_per_rank), (3, 1));
         assert!(notes[0].contains("--cpus-per-rank"), "{notes:?}");
+    }
+
+    #[test]
+    fn a_leader_comes_on_top_of_the_gpus() {
+        let sources =
+            |gpus| Sources { cluster_flags: Cluster { gpus: Some(gpus), ..Cluster::default() }, ..Sources::default() };
+        let all = parse(GPU);
+        let decided = |gpus, nodes: Option<u32>| {
+            let mut layers = Layers::load(&sources(gpus)).unwrap();
+            layers.values.dedicated_leader = Some(true);
+            layers.cluster.nodes = nodes;
+            decide(&layers, all.first(), 0, &|_| Ok(Need { bytes: 1 << 30, seconds: 60.0 }))
+        };
+        let request = decided(8, None).unwrap().request;
+        assert_eq!((request.nodes, request.ranks, request.gpus_per_node, request.gpus()), (2, 9, 4, 8));
+        // 16 cores for the leader and 4 others.
+        assert_eq!((request.cpus_per_rank, request.has_leader), (3, true));
+        assert!(decided(3, Some(2)).unwrap_err().problem.contains("dedicated_leader every node gives"));
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn resources_of(request: &Request) -> serde_json::Value {
         "nodes": request.nodes,
         "ranks": request.ranks,
         "cpus_per_rank": request.cpus_per_rank,
-        "gpus": if request.gpus_per_node > 0 { request.ranks } else { 0 },
+        "gpus": request.gpus(),
         "mem_mib_per_node": request.mem_mib,
         "seconds": request.seconds,
     })
@@ -52,7 +52,7 @@ fn summary(request: &Request) -> String {
     let mut text =
         format!("{} on {}", counted(request.ranks as usize, "rank"), counted(request.nodes as usize, "node"));
     if request.gpus_per_node > 0 {
-        text += ", a GPU each";
+        text += if request.has_leader { ", a GPU each but for the leader" } else { ", a GPU each" };
     }
     text += &format!(", {} a rank", counted(request.cpus_per_rank as usize, "core"));
     if let Some(mib) = request.mem_mib {

@@ -27,6 +27,11 @@ impl Wanted<'_> {
         self.partition.map_or("the default partition", |partition| &partition.name)
     }
 
+    /// The first of several ranks computes nothing.
+    pub fn has_leader(&self) -> bool {
+        self.layers.values.dedicated_leader == Some(true)
+    }
+
     pub fn gpus_and_ranks(&self) -> Result<(u32, u32)> {
         let cluster = self.cluster;
         for (key, value) in [
@@ -40,12 +45,14 @@ impl Wanted<'_> {
             }
         }
         let gpus = cluster.gpus.unwrap_or(0);
-        let usual = if gpus > 0 { gpus } else { cluster.nodes.unwrap_or(1) };
+        let leaders = u32::from(self.has_leader());
+        let usual = if gpus > 0 { gpus.saturating_add(leaders) } else { cluster.nodes.unwrap_or(1) };
         let ranks = cluster.ranks.unwrap_or(usual);
-        if gpus > 0 && ranks != gpus {
+        if gpus > 0 && ranks != usual {
+            let and = if leaders > 0 { ", and the leader with none" } else { "" };
             return Err(self.error(
                 "ranks",
-                format!("{ranks} ranks and {gpus} GPUs: a rank works with one GPU"),
+                format!("{ranks} ranks and {gpus} GPUs: a rank works with one GPU{and}"),
                 "Leave out one of the two numbers.",
             ));
         }
@@ -98,14 +105,7 @@ impl Wanted<'_> {
         self.cluster.gpus_per_node.or(seen).unwrap_or(gpus).max(1)
     }
 
-    pub fn nodes_are_there(
-        &self,
-        nodes: u32,
-        ranks: u32,
-        gpus: u32,
-        gpus_of_node: u32,
-        kinds: &[&Nodes],
-    ) -> Result<()> {
+    pub fn nodes_are_there(&self, nodes: u32, gpus: u32, gpus_of_node: u32, kinds: &[&Nodes]) -> Result<()> {
         if gpus > gpus_of_node.saturating_mul(nodes) {
             return Err(self.error(
                 "gpus",
@@ -113,10 +113,14 @@ impl Wanted<'_> {
                 format!("Ask for at least {} nodes, or for fewer GPUs.", gpus.div_ceil(gpus_of_node)),
             ));
         }
-        if gpus > 0 && self.cluster.gpu_request == Some(GpuRequest::Gres) && !ranks.is_multiple_of(nodes) {
+        let is_gres = self.has_leader() || self.cluster.gpu_request == Some(GpuRequest::Gres);
+        if gpus > 0 && is_gres && !gpus.is_multiple_of(nodes) {
             return Err(self.error(
                 "gpus",
-                format!("{gpus} GPUs on {nodes} nodes: with gpu_request = \"gres\" every node gives the same number"),
+                format!(
+                    "{gpus} GPUs on {nodes} nodes: with gpu_request = \"gres\" or dedicated_leader every node gives the \
+                     same number"
+                ),
                 format!("Ask for a multiple of {nodes} GPUs, or for another number of --nodes."),
             ));
         }

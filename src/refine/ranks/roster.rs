@@ -29,6 +29,8 @@ struct Lot {
     /// Cores to stay on; empty: as the system likes.
     cores: Vec<usize>,
     threads: usize,
+    /// The device to compute on, where there are any.
+    device: Option<String>,
     /// Where rank 0 is.
     leader: String,
     refusal: Option<(u8, String, String)>,
@@ -63,7 +65,7 @@ pub fn settle(team: &Team, plan: &Plan) -> Result<Settled> {
         for rank in 1..team.size() {
             places.push(team.receive(Some(rank), Tag::Presence)?.1);
         }
-        let lots = deal(&places, plan.threads, plan.backend);
+        let lots = deal(&places, plan.threads, plan.backend, plan.dedicated_leader);
         team.broadcast(&lots)?;
         let lot = lots[0].clone();
         (places, lots, lot)
@@ -87,7 +89,8 @@ pub fn settle(team: &Team, plan: &Plan) -> Result<Settled> {
 impl Lot {
     fn alone(place: &Place) -> Self {
         let instruction_set = place.instruction_set.clone();
-        Self { instruction_set, cores: Vec::new(), threads: 0, leader: String::new(), refusal: None }
+        let device = place.device(0);
+        Self { instruction_set, cores: Vec::new(), threads: 0, device, leader: String::new(), refusal: None }
     }
 }
 
@@ -101,25 +104,29 @@ fn bind(cores: &[usize]) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set).map_err(failed)
 }
 
-/// Everybody's share of their node.
-fn deal(places: &[Place], threads: usize, backend: Backend) -> Vec<Lot> {
-    let refusal = refusal(places, backend);
+/// Everybody's share of their node. A leader that computes nothing has no cores of its own and no device.
+fn deal(places: &[Place], threads: usize, backend: Backend, has_leader: bool) -> Vec<Lot> {
+    let first = usize::from(has_leader);
+    let refusal = refusal(places, backend, first);
     let weakest = places.iter().map(|place| place.instruction_set.as_str()).max_by_key(|name| weakness(name));
     let weakest = weakest.unwrap_or_default();
     let mut lots = Vec::new();
     for (rank, place) in places.iter().enumerate() {
         // Ranks that may use the same cores share them; a launcher that bound them has done so already.
-        let (nth, count) = neighbours(places, rank, |other| other.host == place.host && other.cores == place.cores);
+        let is_alike = |other: &Place| other.host == place.host && other.cores == place.cores;
+        let (nth, count) = neighbours(places, first, rank, is_alike);
         let cores: Vec<usize> = match place.cores.len() {
-            available if count > 1 && available >= count => {
+            available if rank >= first && count > 1 && available >= count => {
                 let (from, to) = (nth * available / count, (nth + 1) * available / count);
                 place.cores[from..to].iter().map(|(core, _)| *core).collect()
             }
             _ => Vec::new(),
         };
-        let usable = if cores.is_empty() { (place.cores.len() / count).max(1) } else { cores.len() };
+        let usable = if cores.is_empty() { (place.cores.len() / count.max(1)).max(1) } else { cores.len() };
+        let (nth_of_device, _) = neighbours(places, first, rank, |other| sees_the_same(place, other));
         lots.push(Lot {
             instruction_set: weakest.to_owned(),
+            device: if rank >= first { place.device(nth_of_device) } else { None },
             threads: if threads == 0 { usable } else { threads },
             cores,
             leader: places[0].host.clone(),
@@ -129,22 +136,27 @@ fn deal(places: &[Place], threads: usize, backend: Backend) -> Vec<Lot> {
     lots
 }
 
-/// Which of the ranks like it this one is, and how many there are.
-fn neighbours(places: &[Place], rank: usize, is_alike: impl Fn(&Place) -> bool) -> (usize, usize) {
-    let before = places[..rank].iter().filter(|place| is_alike(place)).count();
-    (before, places.iter().filter(|place| is_alike(place)).count())
+/// Ranks that divide devices among themselves.
+fn sees_the_same(place: &Place, other: &Place) -> bool {
+    other.host == place.host && other.visible == place.visible && other.slurm == place.slurm
+}
+
+/// Which of the ranks like it this one is, and how many there are, from the `first` on.
+fn neighbours(places: &[Place], first: usize, rank: usize, is_alike: impl Fn(&Place) -> bool) -> (usize, usize) {
+    let before = places[first.min(rank)..rank].iter().filter(|place| is_alike(place)).count();
+    (before, places[first..].iter().filter(|place| is_alike(place)).count())
 }
 
 fn weakness(instruction_set: &str) -> usize {
     ["avx512", "avx2", "portable"].iter().position(|name| *name == instruction_set).unwrap_or(usize::MAX)
 }
 
-fn refusal(places: &[Place], backend: Backend) -> Option<(u8, String, String)> {
-    let first = places.first()?;
-    if let Some((rank, other)) = places.iter().enumerate().find(|(_, p)| p.program_version != first.program_version) {
+fn refusal(places: &[Place], backend: Backend, first: usize) -> Option<(u8, String, String)> {
+    let leader = places.first()?;
+    if let Some((rank, other)) = places.iter().enumerate().find(|(_, p)| p.program_version != leader.program_version) {
         let problem = format!(
             "rank 0 is relion-rs {}, rank {rank} on {} is {}",
-            first.program_version, other.host, other.program_version
+            leader.program_version, other.host, other.program_version
         );
         let fix = "Load the same module on all nodes, or call the program by its full path.".to_owned();
         return Some((ExitCode::Config as u8, problem, fix));
@@ -152,14 +164,13 @@ fn refusal(places: &[Place], backend: Backend) -> Option<(u8, String, String)> {
     if backend == Backend::Cpu {
         return None;
     }
-    let device = |rank: usize| {
-        let place = &places[rank];
-        let alike =
-            |other: &Place| other.host == place.host && other.visible == place.visible && other.slurm == place.slurm;
-        let (nth, count) = neighbours(places, rank, alike);
-        (place.host.clone(), place.slurm.clone(), place.device(nth), count > place.visible.len().max(1))
+    let is_shared = |rank: &usize| {
+        let place = &places[*rank];
+        let (_, count) = neighbours(places, first, *rank, |other| sees_the_same(place, other));
+        count > place.visible.len().max(1)
     };
-    let (rank, (host, ..)) = (0..places.len()).map(|rank| (rank, device(rank))).find(|(_, (.., shared))| *shared)?;
+    let rank = (first..places.len()).find(is_shared)?;
+    let host = &places[rank].host;
     Some((
         ExitCode::Usage as u8,
         format!("rank {rank} on {host} would share its GPU with another rank"),
@@ -170,8 +181,6 @@ fn refusal(places: &[Place], backend: Backend) -> Option<(u8, String, String)> {
 /// The table of ranks.
 fn shown(places: &[Place], lots: &[Lot]) -> Vec<RankPlace> {
     let row = |(rank, (place, lot)): (usize, (&Place, &Lot))| {
-        let alike = |o: &Place| o.host == place.host && o.visible == place.visible && o.slurm == place.slurm;
-        let (nth, _) = neighbours(places, rank, alike);
         let all: Vec<usize> = place.cores.iter().map(|(core, _)| *core).collect();
         let cores = if lot.cores.is_empty() { &all } else { &lot.cores };
         let of_core: BTreeMap<usize, usize> = place.cores.iter().copied().collect();
@@ -185,7 +194,7 @@ fn shown(places: &[Place], lots: &[Lot]) -> Vec<RankPlace> {
             threads: lot.threads,
             cores: ranges(cores),
             numa: ranges(&numa),
-            device: place.device(nth),
+            device: lot.device.clone(),
         }
     };
     places.iter().zip(lots).enumerate().map(row).collect()
@@ -210,7 +219,7 @@ mod tests {
 
     #[test]
     fn ranks_of_a_node_divide_its_cores() {
-        let deal = |places: &[Place]| deal(places, 0, Backend::Cpu);
+        let deal = |places: &[Place]| deal(places, 0, Backend::Cpu, false);
         let lots = deal(&[place("a", 0..8), place("a", 0..8), place("b", 0..8)]);
         assert_eq!(lots[0].cores, [0, 1, 2, 3]);
         assert_eq!(lots[1].cores, [4, 5, 6, 7]);
@@ -230,41 +239,57 @@ mod tests {
         let mut across = place("a", 0..8);
         across.cores = sorted((0..8).map(|core| (core, core % 2)).collect());
         let places = [across.clone(), across];
-        let lots = deal(&places, 0, Backend::Cpu);
+        let lots = deal(&places, 0, Backend::Cpu, false);
         assert_eq!((&lots[0].cores[..], &lots[1].cores[..]), (&[0, 2, 4, 6][..], &[1, 3, 5, 7][..]));
         let table = shown(&places, &lots);
         assert_eq!((&*table[0].numa, &*table[1].numa, &*table[1].cores), ("0", "1", "1,3,5,7"));
     }
 
     #[test]
+    fn a_leader_takes_neither_cores_nor_a_device() {
+        let gpus = || vec!["0".to_owned(), "1".to_owned()];
+        let node = Place { visible: gpus(), slurm: gpus(), ..place("a", 0..8) };
+        let places = vec![node; 3];
+        let lots = deal(&places, 0, Backend::Cuda, true);
+        assert!(lots[0].refusal.is_none() && lots[0].cores.is_empty());
+        assert_eq!(lots[1].cores, [0, 1, 2, 3]);
+        let devices: Vec<Option<&str>> = lots.iter().map(|lot| lot.device.as_deref()).collect();
+        assert_eq!(devices, [None, Some("0"), Some("1")]);
+        assert!(deal(&places, 0, Backend::Cuda, false)[0].refusal.is_some(), "three for two devices");
+        // Alone on its node.
+        let lots = deal(&[place("a", 0..8), place("b", 0..8)], 0, Backend::Cpu, true);
+        assert_eq!(lots.iter().map(|lot| lot.threads).collect::<Vec<_>>(), [8, 8]);
+    }
+
+    #[test]
     fn the_weakest_instruction_set_counts() {
         let mut other = place("b", 0..2);
         other.instruction_set = "portable".to_owned();
-        assert_eq!(deal(&[place("a", 0..2), other], 3, Backend::Cpu)[0].instruction_set, "portable");
+        assert_eq!(deal(&[place("a", 0..2), other], 3, Backend::Cpu, false)[0].instruction_set, "portable");
     }
 
     #[test]
     fn programs_and_devices_are_checked() {
         let mut other = place("b", 0..2);
-        assert_eq!(refusal(&[place("a", 0..2), other.clone()], Backend::Cuda), None);
+        assert_eq!(refusal(&[place("a", 0..2), other.clone()], Backend::Cuda, 0), None);
         other.program_version = "2".to_owned();
-        let (code, problem, _) = refusal(&[place("a", 0..2), other], Backend::Cpu).unwrap();
+        let (code, problem, _) = refusal(&[place("a", 0..2), other], Backend::Cpu, 0).unwrap();
         assert!(code == ExitCode::Config as u8 && problem.contains("rank 1 on b is 2"), "{problem}");
         let mut gpu = place("a", 0..2);
         gpu.visible = vec!["0".to_owned()];
         let pair = [gpu.clone(), gpu.clone()];
-        assert!(refusal(&pair, Backend::Cuda).unwrap().1.contains("share its GPU"));
-        assert_eq!(refusal(&pair, Backend::Cpu), None);
+        assert!(refusal(&pair, Backend::Cuda, 0).unwrap().1.contains("share its GPU"));
+        assert_eq!(refusal(&pair, Backend::Cpu, 0), None);
         // One each, renumbered from 0 by the cgroup.
         let [mut a, mut b] = pair;
         (a.slurm, b.slurm) = (vec!["0".to_owned()], vec!["1".to_owned()]);
-        assert_eq!(refusal(&[a.clone(), b.clone()], Backend::Cuda), None);
+        assert_eq!(refusal(&[a.clone(), b.clone()], Backend::Cuda, 0), None);
         assert_eq!(a.device(0).unwrap(), "0");
         assert_eq!(b.device(0).unwrap(), "0 (Slurm's 1)");
         // Slices of one device.
         let slice = |uuid: &str| Place { visible: vec![uuid.to_owned()], ..place("a", 0..2) };
         let pair = [slice("MIG-4b3c"), slice("MIG-77aa")];
-        assert_eq!(refusal(&pair, Backend::Cuda), None);
+        assert_eq!(refusal(&pair, Backend::Cuda, 0), None);
         assert_eq!(pair[1].device(0).unwrap(), "MIG-77aa");
         // Both see both: each takes one.
         gpu.visible = vec!["0".to_owned(), "1".to_owned()];

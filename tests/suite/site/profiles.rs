@@ -66,6 +66,7 @@ fn renders(name: &str, cluster: &Cluster) {
         mem_mib: Some(4096),
         seconds: Some(3600),
         gpus_per_node: u32::from(cluster.gpus_per_node.is_some()),
+        has_leader: false,
         continuation: Continuation::Requeue,
     };
     let text = script::job(&places, &request, cluster, &[]).unwrap();
