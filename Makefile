@@ -9,7 +9,7 @@ MPI = libopenmpi-dev openmpi-bin clang libclang-dev
 # And for a Slurm of our own, on this machine.
 SLURM = slurm-wlm munge
 
-.PHONY: help setup build build-mpi demo test test-mpi test-mpich test-cluster test-long test-modules check bless man bench bench-relion interop install
+.PHONY: help setup build build-mpi demo test test-mpi test-mpich test-cluster test-long test-modules check bless man bench bench-ranks bench-relion interop install
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -67,6 +67,9 @@ man: build ## write the man pages to target/man
 bench: build ## time a class3d job on this machine
 	@.ci/setup bc
 	tests/bench.sh target/release/relion-rs
+
+bench-ranks: build-mpi ## one and two ranks side by side: the expectation step, and what the leader costs
+	tests/bench_ranks.py target/release/relion-rs --check
 
 bench-relion: build ## the same job by relion-rs and by RELION, side by side (installs Debian's relion)
 	@.ci/setup relion bc

@@ -5,7 +5,8 @@ thread and waiting ranks cost. The engine beside the launcher has to be built wi
     tests/bench_ranks.py RELION-RS [--kind class3d] [--particles P.star --reference R.mrc] [--ranks 1 2] [--rounds 3]
 
 Without particles 1,000 are simulated. Prints the expectation step of every run (all iterations), the ratio of the
-medians, and the CPU time that threads took meanwhile, as shares of a core.
+medians, and the CPU time that threads took meanwhile, as shares of a core. `--check` ends with 1 when two ranks are less
+than 1.8 times as fast as one, or the leader's thread takes 2 % of a core or more; it wants a machine that does nothing else.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import time
 
+LEAST_SPEEDUP, MOST_LEADER = 1.8, 0.02
 ROOT_MAY = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
@@ -74,7 +76,7 @@ def spans(progress, name):
 
 
 def run(options, folder, ranks):
-    """Runs the job and returns the seconds of its expectation steps."""
+    """Runs the job and returns the seconds of its expectation steps, and the leader's share of a core in them."""
     command = [options.program, "run", options.kind, "--particles", options.particles, "--reference", options.reference]
     command += ["--out", str(folder), "--diameter", str(options.diameter), "--ini-high", "50", "--seed", "1", "--threads", "1"]
     command += ["--trust-reference-size", "true", "--checkpoint-minutes", "0", "--ranks", str(ranks)]
@@ -92,6 +94,7 @@ def run(options, folder, ranks):
         sys.exit(f"{' '.join(command)} ended with code {done.returncode}:\n{done.stderr}")
     steps, maps = spans(progress, "expectation"), spans(progress, "maximisation")
     seconds = sum(end - begin for begin, end in steps)
+    leader = 0.0
     line = f"{ranks} ranks: expectation {seconds:7.2f} s, maximisation {sum(e - b for b, e in maps):6.2f} s, load before {load:.1f}"
     if ranks > 1:
         leader, length = sampler.shares(steps, lambda rank, task, name: rank == 0 and name == "leader")
@@ -102,7 +105,7 @@ def run(options, folder, ranks):
             if length > 0:
                 line += f"; rank {rank} {100 * idle:.2f} % over {length:.1f} s of maximisation"
     print(line, flush=True)
-    return seconds
+    return seconds, leader
 
 
 def main():
@@ -118,6 +121,7 @@ def main():
     parser.add_argument("--classes", type=int, default=1)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--flags", default="", help="further flags of the run")
+    parser.add_argument("--check", action="store_true", help="end with 1 when ranks cost more than they may")
     options = parser.parse_args()
     options.program = str(pathlib.Path(options.program).resolve())
     with tempfile.TemporaryDirectory() as scratch:
@@ -128,14 +132,21 @@ def main():
             words += ["--count", options.count, "--snr", "0.05", "--seed", "1"]
             subprocess.run([options.program, *map(str, words)], check=True, capture_output=True)
             options.particles, options.reference = str(scratch / "set/particles.star"), str(scratch / "set/truth.mrc")
-        seconds = {ranks: [] for ranks in options.ranks}
+        seconds, leaders = {ranks: [] for ranks in options.ranks}, []
         for turn in range(options.rounds):
             for ranks in options.ranks:
-                seconds[ranks].append(run(options, scratch / f"{turn}_{ranks}", ranks))
+                took, leader = run(options, scratch / f"{turn}_{ranks}", ranks)
+                seconds[ranks].append(took)
+                leaders.append(leader)
         medians = {ranks: statistics.median(values) for ranks, values in seconds.items()}
         first = medians[options.ranks[0]]
         for ranks, median in medians.items():
             print(f"{ranks} ranks: median {median:.2f} s, {first / median:.2f} times as fast as {options.ranks[0]}")
+        if options.check:
+            two = medians[1] / medians[2]
+            # NaN, where nothing was measured, passes neither.
+            if not (two >= LEAST_SPEEDUP and max(leaders) < MOST_LEADER):
+                sys.exit(f"two ranks {two:.2f} times as fast as one, leader at most {100 * max(leaders):.2f} % of a core: too slow")
 
 
 if __name__ == "__main__":
