@@ -128,7 +128,7 @@ def main():
         scratch = pathlib.Path(scratch)
         if options.particles is None:
             map_ = pathlib.Path(__file__).resolve().parent / "data/beta_galactosidase.mrc"
-            words = ["simulate", "--map", map_, "--out", scratch / "set", "--image-prefix", scratch / "set/particles"]
+            words = ["simulate", "--map", map_, "--out", scratch / "set", "--image-prefix", scratch / "set"]
             words += ["--count", options.count, "--snr", "0.05", "--seed", "1"]
             subprocess.run([options.program, *map(str, words)], check=True, capture_output=True)
             options.particles, options.reference = str(scratch / "set/particles.star"), str(scratch / "set/truth.mrc")

@@ -31,7 +31,7 @@ pub fn look(is_gpu_engine: bool, findings: &mut Vec<Finding>) -> Vec<Gpu> {
             findings.push(Finding::warning(
                 "backend",
                 "this engine computes on CPUs only",
-                "The GPUs stay idle: install a relion-rs that was built with the feature `cuda`.",
+                "The GPUs stay idle; `relion-rs submit` without --gpus holds none of them.",
             ));
         }
     }

@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// How long it stays alive after a SIGUSR2 that nothing followed; sites that send it instead of SIGTERM have told
 /// Slurm before.
 const USER_SIGNAL_PATIENCE_SECONDS: f64 = 30.0;
-/// Switches of the script; a person may set the first in the environment of `sbatch` too.
+/// Switches that the script sets; a person may change them there.
 const REQUEUE: &str = "RELION_RS_REQUEUE";
 const EXCLUDE: &str = "RELION_RS_EXCLUDE_BROKEN_NODES";
 

@@ -165,7 +165,7 @@ impl Wanted<'_> {
         }
         let share = if gpus > 0 { cpus / gpus_of_node.max(per_node) } else { cpus / per_node };
         let asked = threads.unwrap_or(share.max(1));
-        if asked * per_node <= cpus {
+        if asked.saturating_mul(per_node) <= cpus {
             return Ok(asked);
         }
         let most = cpus / per_node;
