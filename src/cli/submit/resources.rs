@@ -63,7 +63,8 @@ pub fn decide(
         let per_node = ranks.div_ceil(tried);
         let cpus = wanted.cpus_per_rank(threads, per_node, gpus, gpus_of_node, &kinds, &mut notes)?;
         let need = count(cpus)?;
-        let largest = kinds.iter().filter(|kind| kind.cpus >= cpus.saturating_mul(per_node)).map(|kind| kind.memory_mib).max();
+        let largest =
+            kinds.iter().filter(|kind| kind.cpus >= cpus.saturating_mul(per_node)).map(|kind| kind.memory_mib).max();
         if largest.is_none_or(|largest| mib_of_node(need.bytes, per_node) <= largest) {
             break (tried, cpus, need);
         }
