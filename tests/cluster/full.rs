@@ -5,6 +5,7 @@ mod chains;
 mod facts;
 mod nodes;
 mod quickstart;
+mod refusals;
 mod stays;
 mod turns;
 mod verbs;
