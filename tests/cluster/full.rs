@@ -2,6 +2,7 @@
 //! `make test-long`.
 
 mod chains;
+mod doctor;
 mod facts;
 mod nodes;
 mod quickstart;
