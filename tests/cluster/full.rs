@@ -7,6 +7,7 @@ mod facts;
 mod nodes;
 mod quickstart;
 mod refusals;
+mod starts;
 mod stays;
 mod turns;
 mod verbs;
