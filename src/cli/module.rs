@@ -1,5 +1,7 @@
 //! `module install` and `module uninstall`: a version in its own folder, with module files beside those of others.
 
+mod pages;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -32,19 +34,6 @@ use super::screen::Screen;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const ENGINE_PATIENCE: Duration = Duration::from_secs(60);
-/// Pages that an installed version brings along.
-const PAGES: [(&str, &str); 10] = [
-    ("quickstart.md", include_str!("../../docs/quickstart.md")),
-    ("cluster.md", include_str!("../../docs/cluster.md")),
-    ("submit.md", include_str!("../../docs/submit.md")),
-    ("preemption.md", include_str!("../../docs/preemption.md")),
-    ("cli.md", include_str!("../../docs/cli.md")),
-    ("run-folder.md", include_str!("../../docs/run-folder.md")),
-    ("exit-codes.md", include_str!("../../docs/exit-codes.md")),
-    ("checkpoint.md", include_str!("../../docs/checkpoint.md")),
-    ("LICENSE-MIT", include_str!("../../LICENSE-MIT")),
-    ("LICENSE-APACHE", include_str!("../../LICENSE-APACHE")),
-];
 
 #[derive(Subcommand, Debug)]
 pub enum Verb {
@@ -216,8 +205,8 @@ fn entries(settings: Vec<u8>) -> Result<Vec<Entry>> {
     for profile in site::PROFILES {
         entries.push(text(format!("share/relion-rs/sites/{}.toml", profile.name), profile.text.as_bytes().to_vec()));
     }
-    for (name, page) in PAGES {
-        entries.push(text(format!("share/doc/relion-rs/{name}"), page.as_bytes().to_vec()));
+    for (name, page) in pages::all() {
+        entries.push(text(format!("share/doc/relion-rs/{name}"), page.into_bytes()));
     }
     for (shell, path) in [
         (Shell::Bash, "share/bash-completion/completions/relion-rs"),

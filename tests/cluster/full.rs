@@ -2,9 +2,12 @@
 //! `make test-long`.
 
 mod chains;
+mod doctor;
 mod facts;
 mod nodes;
 mod quickstart;
+mod refusals;
+mod starts;
 mod stays;
 mod turns;
 mod verbs;

@@ -41,6 +41,13 @@ impl Process {
         self.environment.get(name).map_or("", String::as_str)
     }
 
+    /// The name of the process that started it.
+    pub fn parent_name(&self) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+        parent.and_then(Process::read).map_or_else(String::new, |parent| parent.name)
+    }
+
     pub fn send(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid), signal).unwrap_or_else(|cause| panic!("{signal} to {self}: {cause}"));
     }

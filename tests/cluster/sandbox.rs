@@ -2,6 +2,7 @@
 
 mod configuration;
 mod daemons;
+mod options;
 mod verbs;
 
 use std::fmt::Write;
@@ -24,6 +25,7 @@ use nix::sys::stat::mknod;
 
 use crate::processes;
 
+pub use options::Options;
 pub use verbs::JobId;
 pub use verbs::now;
 
@@ -34,29 +36,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LOG_TAIL: usize = 15;
 /// Set it to look at the files of a sandbox after its test.
 const KEEP: &str = "RELION_RS_KEEP_SANDBOX";
-
-/// What may differ between sandboxes.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Their names are n1, n2 ...
-    pub nodes: usize,
-    /// Of each node.
-    pub gpus: usize,
-    /// From SIGTERM to SIGKILL of a job that is preempted.
-    pub grace_seconds: u32,
-    /// Until a node that does not answer is down, and its jobs are requeued.
-    pub slurmd_timeout_seconds: u32,
-    /// With a database, so that sacct and sacctmgr work.
-    pub accounting: bool,
-    /// Commands that are not on the PATH of jobs.
-    pub hidden: &'static [&'static str],
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { nodes: 3, gpus: 2, grace_seconds: 20, slurmd_timeout_seconds: 30, accounting: false, hidden: &[] }
-    }
-}
 
 pub struct Sandbox {
     folder: PathBuf,

@@ -35,7 +35,10 @@ pub fn write(folder: &Path, options: &Options) -> u16 {
 fn slurm(folder: &Path, options: &Options, controller: u16, accounting: u16, nodes: &[(String, u16)]) -> String {
     let folder = folder.display();
     let (gather, storage, tres) = match options.accounting {
-        true => ("linux", "slurmdbd", "AccountingStorageTRES=gres/gpu\n"),
+        // What is enforced is refused: unknown accounts, and what a QOS does not allow.
+        true => {
+            ("linux", "slurmdbd", "AccountingStorageTRES=gres/gpu\nAccountingStorageEnforce=associations,limits,qos\n")
+        }
         // Without slurmdbd slurmctld refuses to count GPUs.
         false => ("none", "none", ""),
     };
@@ -92,6 +95,12 @@ GresTypes=gpu
 ",
         slurmd_timeout = options.slurmd_timeout_seconds,
     );
+    if options.user_signal_at_preemption {
+        text += "SlurmctldParameters=preempt_send_user_signal\n";
+    }
+    if options.limits_are_enforced {
+        text += "EnforcePartLimits=ALL\nPartitionName=small Nodes=ALL PriorityTier=1 MaxNodes=1 MaxTime=60 State=UP\n";
+    }
     if !options.hidden.is_empty() {
         text += &format!("TaskProlog={folder}/prolog.sh\n");
     }
