@@ -161,17 +161,23 @@ fn partition(line: &str, cards: &str, preempts: bool) -> Finding {
     let mode = field("PreemptMode");
     found.push_str(&format!(", preempted jobs: {mode}, GraceTime {grace} s"));
     let is_ended = mode.contains("REQUEUE") || mode.contains("CANCEL");
+    let mut remedies = Vec::new();
     if is_ended && grace < ENOUGH_GRACE_SECONDS {
-        let remedy = "Nothing is lost, but what was computed since the last checkpoint is repeated (checkpoint_minutes); \
-                      GraceTime=120 for the partition leaves time for one.";
-        return Finding::warning(topic, found, remedy);
+        remedies.push(
+            "Nothing is lost, but what was computed since the last checkpoint is repeated (checkpoint_minutes); \
+             GraceTime=120 for the partition leaves time for one.",
+        );
     }
     if mode.contains("CANCEL") {
-        let remedy = "Preempted jobs do not come back there by themselves: `submit` queues a continuation. PreemptMode=\
-                      REQUEUE saves that.";
-        return Finding::warning(topic, found, remedy);
+        remedies.push(
+            "Preempted jobs do not come back there by themselves: `submit` queues a continuation. PreemptMode=REQUEUE \
+             saves that.",
+        );
     }
-    Finding::ok(topic, found)
+    match &remedies[..] {
+        [] => Finding::ok(topic, found),
+        remedies => Finding::warning(topic, found, remedies.join(" ")),
+    }
 }
 
 /// The time that is left, inside a job.
@@ -220,6 +226,8 @@ mod tests {
         assert_eq!((told.state, told.found.as_str()), (State::Ok, text));
         assert!(partition(&line("REQUEUE", 10, "UP"), "", true).remedy.contains("GraceTime=120"));
         assert!(partition(&line("CANCEL", 120, "UP"), "", true).remedy.contains("continuation"));
+        let both = partition(&line("CANCEL", 10, "UP"), "", true).remedy;
+        assert!(both.contains("GraceTime=120") && both.contains("continuation"), "{both}");
         assert!(partition(&line("OFF", 0, "UP"), "", true).state == State::Ok);
         assert!(partition(&line("OFF", 0, "UP"), "", false).found.ends_with("no preemption"));
         assert!(partition(&line("OFF", 0, "DRAIN"), "", true).found.ends_with("DRAIN"));

@@ -45,7 +45,7 @@ fn waiting_for(id: &str, answer: &str) -> Vec<String> {
 /// `sbatch` is not there or refuses.
 pub fn resubmit(script: &str, after: &str, excluded: &str) -> Result<String, Failure> {
     let (dependency, exclude) = (format!("--dependency=afterany:{after}"), format!("--exclude={excluded}"));
-    let answer = call_as_outsider("sbatch", &["--parsable", &dependency, &exclude, script])?;
+    let answer = call_as_outsider("sbatch", &["--parsable", &dependency, &exclude, script])?.text;
     let id = answer.trim().split(';').next().unwrap_or_default().to_owned();
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Failure::Refused { command: "sbatch".to_owned(), code: Some(0), text: answer });

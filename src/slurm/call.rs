@@ -58,12 +58,19 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Standard output of a command that ended well, and what it wrote to standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub text: String,
+    pub complaint: String,
+}
+
 /// Runs a command to its end and returns its standard output.
 ///
 /// # Errors
 /// It is not there, does not end within a minute, or fails.
 pub fn call<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, Failure> {
-    run(command, arguments, &mut plain(command), PATIENCE)
+    run(command, arguments, &mut plain(command), PATIENCE).map(|answer| answer.text)
 }
 
 /// The same with a patience of its own.
@@ -71,7 +78,7 @@ pub fn call<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, F
 /// # Errors
 /// It is not there, does not end in time, or fails.
 pub fn call_within<A: AsRef<OsStr>>(command: &str, arguments: &[A], patience: Duration) -> Result<String, Failure> {
-    run(command, arguments, &mut plain(command), patience)
+    run(command, arguments, &mut plain(command), patience).map(|answer| answer.text)
 }
 
 /// A command whose answer is read here: whatever a person has set to change the form of it is left out.
@@ -91,7 +98,7 @@ fn plain(command: &str) -> Command {
 ///
 /// # Errors
 /// As [`call`].
-pub fn call_as_outsider<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<String, Failure> {
+pub fn call_as_outsider<A: AsRef<OsStr>>(command: &str, arguments: &[A]) -> Result<Answer, Failure> {
     let mut process = Command::new(command);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -107,7 +114,7 @@ fn run<A: AsRef<OsStr>>(
     arguments: &[A],
     process: &mut Command,
     patience: Duration,
-) -> Result<String, Failure> {
+) -> Result<Answer, Failure> {
     let refused = |cause: &io::Error| match cause.kind() {
         io::ErrorKind::NotFound => Failure::Absent { command: command.to_owned() },
         _ => Failure::Refused { command: command.to_owned(), code: None, text: cause.to_string() },
@@ -127,7 +134,7 @@ fn run<A: AsRef<OsStr>>(
     };
     let (answer, complaint) = (answer.whole(), complaint.whole());
     if status.success() {
-        return Ok(answer);
+        return Ok(Answer { text: answer, complaint });
     }
     let text = if complaint.trim().is_empty() { answer } else { complaint };
     Err(Failure::Refused { command: command.to_owned(), code: status.code(), text: text.trim().to_owned() })

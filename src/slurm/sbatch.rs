@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::error::ExitCode;
 
+use super::call::Answer;
 use super::call::Failure;
 use super::call::call;
 use super::call::call_as_outsider;
@@ -51,6 +52,7 @@ const REFUSALS: &[(&str, ExitCode, &str)] = &[
         ExitCode::Usage,
         "Give a --time that the partition allows (`sinfo -o '%P %l'`); a run that needs longer goes on by itself.",
     ),
+    ("--time specification", ExitCode::Usage, "Write --time as Slurm does: 90 (minutes), 12:00:00 or 2-00:00:00."),
     ("time limit specification", ExitCode::Usage, "Write --time as Slurm does: 90 (minutes), 12:00:00 or 2-00:00:00."),
     (
         "memory specification can not be satisfied",
@@ -84,7 +86,12 @@ const REFUSALS: &[(&str, ExitCode, &str)] = &[
         "This site does not know GPUs by this name: set --gpu-type, or --gpu-request gres.",
     ),
     ("invalid feature", ExitCode::Usage, "`sinfo -o '%P %f'` lists the features; change --constraint."),
-    ("invalid node name", ExitCode::Usage, "`sinfo -N` lists the nodes; change --exclude."),
+    (
+        "more processors requested than permitted",
+        ExitCode::Usage,
+        "No node has so many cores: see `sinfo -o '%P %D %c'`, and give fewer --cpus-per-rank, or more --nodes.",
+    ),
+    ("invalid node name", ExitCode::Usage, "`sinfo -N` lists the nodes; change --exclude or --nodelist."),
     (
         "dependency",
         ExitCode::Usage,
@@ -171,12 +178,19 @@ const REFUSALS: &[(&str, ExitCode, &str)] = &[
     ),
 ];
 
-/// Submits a script and returns the number of the job.
+/// A job that Slurm took, and what it said of that: a resource that it changed, a message of the site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub id: String,
+    pub remarks: Vec<String>,
+}
+
+/// Submits a script.
 ///
 /// # Errors
 /// What [`call`] says; an answer that is no number.
-pub fn submit(arguments: &[String]) -> Result<String, Failure> {
-    let answer = call_as_outsider("sbatch", arguments)?;
+pub fn submit(arguments: &[String]) -> Result<Taken, Failure> {
+    let Answer { text: answer, complaint } = call_as_outsider("sbatch", arguments)?;
     // `123`, or `123;cluster`; the last line, where a site's own script talks before it.
     let last = answer.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     let id = last.split(';').next().unwrap_or_default().trim().to_owned();
@@ -184,7 +198,8 @@ pub fn submit(arguments: &[String]) -> Result<String, Failure> {
         let text = format!("answered {:?}, and no job number", answer.trim());
         return Err(Failure::Refused { command: "sbatch".to_owned(), code: Some(0), text });
     }
-    Ok(id)
+    let remarks = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    Ok(Taken { id, remarks })
 }
 
 /// Slurm's own sentence, and our way out.

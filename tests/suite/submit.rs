@@ -602,6 +602,17 @@ fn memory_a_core_takes_the_place_of_memory_a_node() {
 }
 
 #[test]
+fn what_slurm_remarks_of_a_job_that_it_takes_is_shown() {
+    let site = Site::new();
+    site.fake(
+        "sbatch",
+        "echo 'sbatch: warning: can not run 1 processes on 9 nodes, setting nnodes to 1' >&2; echo 101",
+    );
+    let text = site.good(JOB);
+    has(&text, &["warning", "setting nnodes to 1", "submitted job 101"]);
+}
+
+#[test]
 fn a_full_queue_is_told_with_slurms_own_sentence() {
     let site = Site::new();
     site.fake("sbatch", "echo 'sbatch: error: Slurm job queue full, sleeping and retrying' >&2; exit 1");

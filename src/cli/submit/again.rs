@@ -87,7 +87,7 @@ pub fn again(run_dir: &RunDir, like: &RunDir, plan: &Plan, asked: &Asked<'_>, sc
     super::remember_cluster(run_dir, &layers)?;
     let is_chain = script.text.contains(IN_FURTHER_JOBS);
     let further = if is_chain { layers.cluster.continuations.unwrap_or(0) } else { 0 };
-    let ids = send::chain(&script, None, further)?;
+    let ids = send::chain(&script, None, further, screen)?;
     send::remember(run_dir, &ids)?;
     if screen.is_json() {
         screen.print_json(

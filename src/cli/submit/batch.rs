@@ -16,6 +16,7 @@ use crate::slurm::script;
 use crate::slurm::script::Places;
 use crate::slurm::script::Request;
 
+use super::super::screen::Screen;
 use super::super::stage::stacks;
 use super::Arguments;
 use super::Run;
@@ -164,25 +165,25 @@ impl Batch {
     ///
     /// # Errors
     /// Slurm's refusal; what was submitted before it is taken back.
-    pub fn submit(&self, runs: &[Run]) -> Result<Told> {
+    pub fn submit(&self, runs: &[Run], screen: &Screen) -> Result<Told> {
         let mut all: Vec<String> = Vec::new();
         let mut dependency = self.dependency.clone();
         let stage = match &self.stage {
             None => None,
             Some(script) => {
-                let id = script.submit(dependency.as_deref())?;
+                let id = script.submit(dependency.as_deref(), screen)?;
                 dependency = Some(format!("afterok:{id}"));
                 all.push(id.clone());
                 Some(id)
             }
         };
-        let main = send::chain(&self.main, dependency.as_deref(), self.continuations)
+        let main = send::chain(&self.main, dependency.as_deref(), self.continuations, screen)
             .map_err(|error| send::taken_back(error, &all))?;
         all.extend(main.iter().cloned());
         let mut then = Vec::new();
         let mut after = send::after_good_end(self.waits, &main);
         for script in &self.then {
-            let id = script.submit(Some(&after)).map_err(|error| send::taken_back(error, &all))?;
+            let id = script.submit(Some(&after), screen).map_err(|error| send::taken_back(error, &all))?;
             after = format!("{}:{id}", self.waits);
             all.push(id.clone());
             then.push(id);

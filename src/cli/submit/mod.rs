@@ -121,7 +121,7 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
         remember_cluster(&run.dir, &run.layers)?;
     }
     batch.write()?;
-    let told = batch.submit(&runs)?;
+    let told = batch.submit(&runs, screen)?;
     tell::jobs(&told, &batch, &runs, screen)?;
     Ok(ExitCode::Done)
 }

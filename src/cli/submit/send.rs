@@ -42,14 +42,18 @@ impl Script {
         words
     }
 
+    /// Hands it to Slurm, whose remarks are shown; the number of the job.
+    ///
     /// # Errors
     /// Slurm's refusal, with its sentence.
-    pub fn submit(&self, dependency: Option<&str>) -> Result<String> {
-        sbatch::submit(&self.words(dependency)).map_err(|failure| {
+    pub fn submit(&self, dependency: Option<&str>, screen: &Screen) -> Result<String> {
+        let taken = sbatch::submit(&self.words(dependency)).map_err(|failure| {
             let mut error = sbatch::refusal(&failure);
             error.place = self.path.display().to_string();
             error
-        })
+        })?;
+        taken.remarks.iter().for_each(|remark| screen.warning(remark));
+        Ok(taken.id)
     }
 }
 
@@ -57,11 +61,11 @@ impl Script {
 ///
 /// # Errors
 /// Those of [`Script::submit`]. The numbers of those that were submitted are in the message.
-pub fn chain(script: &Script, dependency: Option<&str>, continuations: u32) -> Result<Vec<String>> {
-    let mut ids = vec![script.submit(dependency)?];
+pub fn chain(script: &Script, dependency: Option<&str>, continuations: u32, screen: &Screen) -> Result<Vec<String>> {
+    let mut ids = vec![script.submit(dependency, screen)?];
     for _ in 0..continuations {
         let after = format!("afterany:{}", ids[ids.len() - 1]);
-        match script.submit(Some(&after)) {
+        match script.submit(Some(&after), screen) {
             Ok(id) => ids.push(id),
             Err(error) => return Err(taken_back(error, &ids)),
         }

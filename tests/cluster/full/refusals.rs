@@ -82,9 +82,8 @@ fn each_is_shown_with_its_fix() {
             "This Slurm does not know an option of the script or after",
         ),
         refused("--dependency nonsense:1", 64, "Job dependency problem", "The job to wait for is unknown or its"),
-        // The table of refusals knows neither of these: shown they are all the same, with any fix.
-        refused("-- --cpus-per-task=99", 64, "More processors requested than permitted", ""),
-        refused("-- --time=soon", 64, "Invalid --time specification", ""),
+        refused("-- --cpus-per-task=99", 64, "More processors requested than permitted", "--cpus-per-rank"),
+        refused("-- --time=soon", 64, "Invalid --time specification", "12:00:00"),
     ];
     assert_refused(&sandbox, "refused", &cases);
 }
