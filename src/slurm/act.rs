@@ -2,7 +2,7 @@
 
 use super::call::Failure;
 use super::call::call;
-use super::call::call_as_outsider;
+use super::sbatch;
 
 /// Queues a running job again: Slurm ends it and starts it later, with the same number.
 ///
@@ -45,12 +45,9 @@ fn waiting_for(id: &str, answer: &str) -> Vec<String> {
 /// `sbatch` is not there or refuses.
 pub fn resubmit(script: &str, after: &str, excluded: &str) -> Result<String, Failure> {
     let (dependency, exclude) = (format!("--dependency=afterany:{after}"), format!("--exclude={excluded}"));
-    let answer = call_as_outsider("sbatch", &["--parsable", &dependency, &exclude, script])?.text;
-    let id = answer.trim().split(';').next().unwrap_or_default().to_owned();
-    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Failure::Refused { command: "sbatch".to_owned(), code: Some(0), text: answer });
-    }
-    Ok(id)
+    let words = ["--parsable", &dependency, &exclude, script].map(str::to_owned);
+    // What it remarks of this job it has remarked of the one before.
+    sbatch::submit(&words).map(|taken| taken.id)
 }
 
 #[cfg(test)]
