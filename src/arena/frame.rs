@@ -18,6 +18,8 @@ use super::record::{Event, Kind, Layout, Record};
 
 /// Every allocation starts on a cache line (and on a vector of AVX-512).
 const ALIGNMENT: usize = 64;
+/// On a GPU: what its transactions and its libraries ask for.
+const DEVICE_ALIGNMENT: usize = 256;
 
 /// Types for which any bytes are a value.
 ///
@@ -45,11 +47,50 @@ pub fn recast<T: Plain, U: Plain>(values: &mut [T]) -> &mut [U] {
     unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<U>(), values.len()) }
 }
 
+/// A stretch of a frame whose memory this process does not address itself: it lies on a device, or nowhere.
+pub struct Place<'f, T> {
+    /// Bytes from the start of the region.
+    offset: usize,
+    len: usize,
+    lifetime: PhantomData<(fn(&'f ()) -> &'f (), fn() -> T)>,
+}
+
+impl<T> Clone for Place<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Place<'_, T> {}
+
+impl<T> Place<'_, T> {
+    /// Bytes from the start of the region.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Values.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The part `start..start + len`.
+    pub fn part(&self, start: usize, len: usize) -> Self {
+        assert!(start <= self.len && len <= self.len - start, "a part lies inside the whole");
+        Self { offset: self.offset + start * size_of::<T>(), len, lifetime: PhantomData }
+    }
+}
+
 /// What all frames of an arena share.
 struct Shared {
-    /// Start of the region; null when counting.
+    /// Start of the region; null when counting, and for a device.
     base: *mut u8,
     capacity: usize,
+    alignment: usize,
     record: Mutex<Record>,
 }
 
@@ -77,13 +118,28 @@ impl Arena {
                 "Give the job more memory, or lower --memory so that the plan works in smaller batches.",
             )
         })?;
-        let shared = Shared { base: memory.as_mut_ptr(), capacity: bytes, record: Mutex::new(Record::new()) };
+        let record = Mutex::new(Record::new());
+        let shared = Shared { base: memory.as_mut_ptr(), capacity: bytes, alignment: ALIGNMENT, record };
         Ok(Self { shared, _memory: Some(memory) })
     }
 
     /// An arena without memory: every slice is empty, every size is recorded.
     pub fn counting() -> Self {
-        let shared = Shared { base: std::ptr::null_mut(), capacity: usize::MAX / 2, record: Mutex::new(Record::new()) };
+        Self::nowhere(Self::UNLIMITED, ALIGNMENT)
+    }
+
+    /// Deals out the `capacity` bytes of a region on a device, by [`Frame::place`]; with [`Self::UNLIMITED`] it
+    /// counts what a device will need.
+    pub fn of_device(capacity: usize) -> Self {
+        Self::nowhere(capacity, DEVICE_ALIGNMENT)
+    }
+
+    /// More than any region holds.
+    pub const UNLIMITED: usize = usize::MAX / 2;
+
+    fn nowhere(capacity: usize, alignment: usize) -> Self {
+        let shared =
+            Shared { base: std::ptr::null_mut(), capacity, alignment, record: Mutex::new(Record::new()) };
         Self { shared, _memory: None }
     }
 
@@ -143,8 +199,22 @@ impl<'f> Frame<'f> {
     ///
     /// Fails when the region is full: the plan was made for other sizes.
     pub fn alloc<T: Plain>(&mut self, name: &'static str, len: usize) -> Result<&'f mut [T]> {
+        let place = self.place::<T>(name, len)?;
+        if self.shared.base.is_null() {
+            return Ok(&mut []);
+        }
+        // SAFETY: the place lies inside the mapping and above everything handed out before; it is handed
+        // out once while this frame lives (the top only grows), and the frame's parents cannot allocate while
+        // it lives. T accepts any bytes and the start is aligned.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.shared.base.add(place.offset).cast::<T>(), len) })
+    }
+
+    /// Where `len` values of unspecified content will lie, for memory that is not addressed from here.
+    ///
+    /// Fails when the region is full.
+    pub fn place<T: Plain>(&mut self, name: &'static str, len: usize) -> Result<Place<'f, T>> {
         let bytes = len.checked_mul(size_of::<T>()).ok_or_else(|| self.full(name, usize::MAX))?;
-        let start = self.top.next_multiple_of(ALIGNMENT);
+        let start = self.top.next_multiple_of(self.shared.alignment);
         let end = start.checked_add(bytes).filter(|end| *end <= self.end).ok_or_else(|| self.full(name, bytes))?;
         self.top = end;
         self.shared
@@ -152,13 +222,7 @@ impl<'f> Frame<'f> {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .allocation(self.kind, name, start, bytes);
-        if self.shared.base.is_null() {
-            return Ok(&mut []);
-        }
-        // SAFETY: [start, end) lies inside the mapping and above everything handed out before; it is handed
-        // out once while this frame lives (the top only grows), and the frame's parents cannot allocate while
-        // it lives. T accepts any bytes and the start is aligned.
-        Ok(unsafe { std::slice::from_raw_parts_mut(self.shared.base.add(start).cast::<T>(), len) })
+        Ok(Place { offset: start, len, lifetime: PhantomData })
     }
 
     /// `len` zeros.
@@ -182,8 +246,8 @@ impl<'f> Frame<'f> {
         bytes: usize,
         work: impl for<'c> FnOnce(Vec<Frame<'c>>) -> R,
     ) -> Result<R> {
-        let bytes = bytes.next_multiple_of(ALIGNMENT);
-        let start = self.top.next_multiple_of(ALIGNMENT);
+        let bytes = bytes.next_multiple_of(self.shared.alignment);
+        let start = self.top.next_multiple_of(self.shared.alignment);
         let whole = count.checked_mul(bytes).and_then(|b| start.checked_add(b)).filter(|end| *end <= self.end);
         let Some(end) = whole else { return Err(self.full("lanes", count.saturating_mul(bytes))) };
         // The last lane is as long as the others, whatever it takes of that.

@@ -73,6 +73,6 @@ mod frame;
 mod pool;
 mod record;
 
-pub use frame::{Arena, Frame, Plain, recast};
+pub use frame::{Arena, Frame, Place, Plain, recast};
 pub use pool::{Pool, Taken};
 pub use record::{Event, Kind, Layout, Placement};

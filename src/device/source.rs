@@ -1,0 +1,69 @@
+//! The text of the kernels, part of the program.
+
+/// The scalar that the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    Single,
+    Double,
+}
+
+impl Precision {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Double => "double",
+        }
+    }
+
+    /// The C type behind `real`.
+    pub fn scalar(self) -> &'static str {
+        match self {
+            Self::Single => "float",
+            Self::Double => "double",
+        }
+    }
+}
+
+/// A file of `kernels/`.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    pub name: &'static str,
+    pub text: &'static str,
+    pub is_header: bool,
+}
+
+macro_rules! sources {
+    ($($name:literal: $is_header:literal),* $(,)?) => {
+        &[$(Source {
+            name: $name,
+            text: include_str!(concat!("../../kernels/", $name)),
+            is_header: $is_header,
+        }),*]
+    };
+}
+
+impl Source {
+    /// All files, headers first. One program holds every kernel: [`Self::program`].
+    pub const ALL: &[Self] = sources![
+        "kernel.cuh": true,
+        "shift.cu": false,
+    ];
+
+    /// The one file that is compiled: it includes all others by name.
+    pub fn program() -> String {
+        let files = Self::ALL.iter().filter(|source| !source.is_header);
+        files.map(|source| format!("#include \"{}\"\n", source.name)).collect()
+    }
+
+    /// BLAKE3 of all files, hexadecimal.
+    pub fn digest() -> String {
+        let mut hasher = blake3::Hasher::new();
+        for source in Self::ALL {
+            hasher.update(source.name.as_bytes());
+            hasher.update(&[0]);
+            hasher.update(source.text.as_bytes());
+            hasher.update(&[0]);
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
