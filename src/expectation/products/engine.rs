@@ -24,8 +24,10 @@ use crate::product::Isa;
 use crate::product::Voxel;
 
 use super::ahead;
+use super::batch;
 use super::batch::Context;
 use super::batch::Record;
+use super::batch::Setting;
 use super::batch::Worker;
 use super::batch::scalar;
 use super::finished::Earlier;
@@ -308,7 +310,18 @@ fn run_group<T: Scalar>(
     fill_tables(task, group, &shape, &mut tables);
     let images = shape::image_buffers(frame, &shape)?;
     let shell_ranges = shell_ranges(group);
-    let context = context(task, config, geometry, group, shape, references, &tables, &shell_ranges, watch.stop);
+    let dc: Vec<f64> = references.iter().map(|r| batch::reference_dc(geometry, r)).collect();
+    let setting = Setting {
+        task,
+        group,
+        geometry,
+        shape,
+        block_particles: config.block_particles,
+        reference_dc: &dc,
+        shell_ranges: &shell_ranges,
+        stop: watch.stop,
+    };
+    let context = context(setting, config.isa, references, &tables);
     let resolved: Vec<bool> = task
         .model
         .classes
@@ -348,18 +361,16 @@ fn run_group<T: Scalar>(
                     &mut totals.work,
                 )?;
                 if done == run::Done::Whole {
-                    totals.add(task, &context, records);
+                    totals.add(&context, records);
                     totals.finish_blocks(group.optics, of_group, batch);
                 }
-                (watch.after_batch)(&mut Midway {
-                    totals: &mut *totals,
-                    members,
-                    scale: volumes.scale,
-                    volumes: volumes.sums,
-                    copies: volumes.copies,
-                    mass: tables.mass,
-                    directions: shape.directions,
-                })
+                let gather = &mut |totals: &mut Totals| {
+                    totals.take_directions(tables.mass, shape.directions);
+                    result::merge_copies(volumes.sums, volumes.copies);
+                    Ok(())
+                };
+                let (scale, copies) = (volumes.scale, volumes.copies);
+                (watch.after_batch)(&mut Midway { totals, members, scale, volumes: volumes.sums, copies, gather })
             })
         })?
     })?;
@@ -379,32 +390,21 @@ pub fn shell_ranges(group: &Group) -> Vec<Range<usize>> {
 
 /// What the phases of a batch share.
 pub fn context<'a, T: Scalar>(
-    task: &'a Task<'a>,
-    config: &Config,
-    geometry: &'a Geometry,
-    group: &'a Group,
-    shape: Shape,
+    setting: Setting<'a>,
+    isa: Isa,
     references: &'a [&'a [Complex<T>]],
     tables: &'a Tables<'_, T>,
-    shell_ranges: &'a [Range<usize>],
-    stop: &'a AtomicBool,
 ) -> Context<'a, T> {
     Context {
-        task,
-        group,
-        geometry,
-        shape,
-        isa: config.isa,
-        block_particles: config.block_particles,
+        used_shells: setting.used_shells(),
+        setting,
+        isa,
         references,
         kx: tables.kx,
         ky: tables.ky,
         phases: tables.phases,
         step_phases: tables.step_phases,
         log_directions: tables.log_directions,
-        shell_ranges,
-        stop,
-        used_shells: shell_ranges.iter().rposition(|r| !r.is_empty()).map_or(0, |s| s + 1),
     }
 }
 

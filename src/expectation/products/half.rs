@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicI64;
 
 use crate::error::Result;
 use crate::expectation::SumVoxel;
@@ -15,7 +14,6 @@ use crate::product::Voxel;
 use super::engine;
 use super::engine::Config;
 use super::finished::Finished;
-use super::result;
 use super::result::Totals;
 use super::supply::Supply;
 use super::work::Work;
@@ -105,9 +103,8 @@ pub struct Midway<'m, 'f> {
     pub(super) scale: [f64; 2],
     pub(super) volumes: &'m [Mutex<&'f mut [Voxel]>],
     pub(super) copies: usize,
-    /// Direction masses of the present optics group.
-    pub(super) mass: &'m [AtomicI64],
-    pub(super) directions: usize,
+    /// Brings together what lies elsewhere of the finished blocks: masses of directions, copies of volumes.
+    pub(super) gather: &'m mut dyn FnMut(&mut Totals) -> Result<()>,
 }
 
 impl Midway<'_, '_> {
@@ -115,10 +112,13 @@ impl Midway<'_, '_> {
         self.totals.particles_done
     }
 
-    /// Everything known of the finished blocks beside the sums.
-    pub fn finished(&mut self) -> Finished {
-        self.totals.take_directions(self.mass, self.directions);
-        self.totals.finished(self.members, self.scale)
+    /// Everything known of the finished blocks beside the sums, which are now ready to be shown.
+    ///
+    /// # Errors
+    /// A device did not hand them over.
+    pub fn finished(&mut self) -> Result<Finished> {
+        (self.gather)(self.totals)?;
+        Ok(self.totals.finished(self.members, self.scale))
     }
 
     /// Bytes of the sums of all classes.
@@ -127,9 +127,8 @@ impl Midway<'_, '_> {
         first.map(|v| size_of_val(&**v.lock().unwrap_or_else(PoisonError::into_inner))).sum()
     }
 
-    /// Shows the sums of the finished blocks, class after class.
+    /// Shows the sums of the blocks that were finished at the last call of [`Self::finished`], class after class.
     pub fn with_sums<R>(&mut self, look: impl FnOnce(&[&[Voxel]]) -> R) -> R {
-        result::merge_copies(self.volumes, self.copies);
         let first = self.volumes.iter().step_by(self.copies);
         let locked: Vec<_> = first.map(|v| v.lock().unwrap_or_else(PoisonError::into_inner)).collect();
         look(&locked.iter().map(|v| &***v).collect::<Vec<_>>())

@@ -9,7 +9,7 @@ use crate::expectation::task::Comparison;
 
 use super::ahead;
 use super::ahead::Batch;
-use super::batch::{Context, Record, Worker, scalar};
+use super::batch::{Loader, Record, Setting, scalar};
 
 /// The rows of one particle.
 pub struct ParticleRows<'r, T> {
@@ -29,18 +29,18 @@ pub struct Limits {
 
 /// Prepares the particle of `record`, the one at place `p` of the batch.
 pub fn load<T: Scalar>(
-    context: &Context<'_, T>,
+    setting: &Setting<'_>,
     limits: Limits,
     images: Batch<'_>,
     p: usize,
     record: &mut Record,
-    worker: &mut Worker<'_, T>,
+    loader: &mut Loader,
     rows: ParticleRows<'_, T>,
 ) -> Result<()> {
-    let (task, group) = (context.task, context.group);
+    let (task, group) = (setting.task, setting.group);
     let particle = &task.dataset.particles[record.index as usize];
     let names = [particle.image, ahead::reconstruct_image(task.dataset, record.index)];
-    for (which, pixels) in worker.pixels.iter_mut().enumerate() {
+    for (which, pixels) in loader.pixels.iter_mut().enumerate() {
         images.decode(p, which, names[which], pixels);
         if let Some(at) = pixels.iter().position(|v| !v.is_finite()) {
             let (value, x, y) = (pixels[at], at % group.box_pixels, at / group.box_pixels);
@@ -51,9 +51,9 @@ pub fn load<T: Scalar>(
             task.dataset.refuse_wild(names[which], spread(pixels), *usual)?;
         }
     }
-    let prepared = &mut worker.prepared;
-    let (pixels, replacement) = (&worker.pixels[0], worker.pixels.get(1).map(Vec::as_slice));
-    prepare::prepare(task, group, record.index, pixels, replacement, &mut worker.workspace, prepared)?;
+    let prepared = &mut loader.prepared;
+    let (pixels, replacement) = (&loader.pixels[0], loader.pixels.get(1).map(Vec::as_slice));
+    prepare::prepare(task, group, record.index, pixels, replacement, &mut loader.workspace, prepared)?;
     let premultiplied = task.dataset.optics[group.optics].ctf_premultiplied;
     let weigh = task.comparison == Comparison::Likelihood;
     let mut inside = 0.0;
@@ -77,7 +77,7 @@ pub fn load<T: Scalar>(
         largest = [largest[0].max(unmasked.norm_sqr()), largest[1].max(weight)];
     }
     if premultiplied {
-        record.ctf2.resize(context.shape.shells, 0.0);
+        record.ctf2.resize(setting.shape.shells, 0.0);
         for (shell, c) in group.shell.iter().zip(&prepared.ctf) {
             record.ctf2[usize::from(*shell)] += c;
         }
@@ -120,7 +120,7 @@ pub fn load<T: Scalar>(
         }
     }
     // Orientation priors sum to 1 over the list; a global prior is per direction, shared by its psis.
-    let psis = if context.shape.local { 1.0 } else { task.orientations.psi_count() as f64 };
-    record.log_prior_sum = (sum * psis * context.shape.turns as f64).ln();
+    let psis = if setting.shape.local { 1.0 } else { task.orientations.psi_count() as f64 };
+    record.log_prior_sum = (sum * psis * setting.shape.turns as f64).ln();
     Ok(())
 }

@@ -18,8 +18,10 @@ use crate::product;
 use crate::product::Isa;
 
 use super::ahead;
+use super::batch;
 use super::batch::Context;
 use super::batch::Record;
+use super::batch::Setting;
 use super::batch::Worker;
 use super::batch::product_f64;
 use super::coarse;
@@ -88,7 +90,18 @@ pub fn terms<T: Scalar>(
         engine::fill_tables(task, group, &shape, &mut tables);
         let ranges = engine::shell_ranges(group);
         let never = &AtomicBool::new(false);
-        let context = engine::context(task, &config, geometry, group, shape, &references, &tables, &ranges, never);
+        let dc: Vec<f64> = references.iter().map(|r| batch::reference_dc(geometry, r)).collect();
+        let setting = Setting {
+            task,
+            group,
+            geometry,
+            shape,
+            block_particles: config.block_particles,
+            reference_dc: &dc,
+            shell_ranges: &ranges,
+            stop: never,
+        };
+        let context = engine::context(setting, config.isa, &references, &tables);
         let images = shape::image_buffers(frame, &shape)?;
         frame.child(Kind::Batch, |frame| {
             let mut worker = Worker::new(frame, 0, group, &shape)?;
@@ -119,7 +132,7 @@ pub fn terms<T: Scalar>(
                         log_offsets: &mut *log_offsets,
                     };
                     let limits = Limits { data: f64::INFINITY, weight: f64::INFINITY };
-                    load::load(&context, limits, images, p, &mut record, &mut worker, rows)?;
+                    load::load(&context, limits, images, p, &mut record, &mut worker.loader, rows)?;
                     if let Some(cause) = &record.set_aside {
                         return Err(Error::internal(cause.clone()));
                     }

@@ -79,7 +79,7 @@ fn process(v: &Variant, scene: &Scene, config: &Config, kept: Option<Kept>, batc
             if count < batches && !source.stop.load(Relaxed) {
                 return Ok(Next::GoOn);
             }
-            let finished = midway.finished();
+            let finished = midway.finished()?;
             left = Some((finished, midway.with_sums(|sums| sums.iter().map(|s| s.to_vec()).collect())));
             Ok(Next::Stop)
         };
