@@ -7,8 +7,7 @@
 struct Listed {
     u32 particle, class_number;
     // Its place in the particle's list.
-    u32 place;
-    real log_prior;
+    u32 place, unused;
 };
 
 struct ListedArguments {
@@ -21,6 +20,7 @@ struct ListedArguments {
     const real *powers;
     u32 power_stride;
     const Listed *listed;
+    const real *log_priors;
     const real *log_offsets;
     u32 offset_stride, translations;
     const double *image_powers;
@@ -76,7 +76,7 @@ KERNEL(listed, ListedArguments) {
                 double norm = sqrt((double)power * a.image_powers[pose.particle]);
                 energy = norm > 0 ? (real)(-(double)product / norm) : real(0);
             } else {
-                energy = real(0.5) * power - product - pose.log_prior -
+                energy = real(0.5) * power - product - a.log_priors[blockIdx.x] -
                          a.log_offsets[(u64)pose.particle * a.offset_stride + t];
             }
             a.energies[a.ranges[2 * pose.particle] + (u64)pose.place * a.translations + t] = energy;

@@ -1,6 +1,4 @@
-// Central slices of a volume, one a row, and their squares.
-//
-// rows[i][k] = volume at pixel k of plane i; squares[i][k] = |rows[i][k]|^2
+// Central slices of a volume, one a row: rows[i][k] = volume at pixel k of plane i.
 #include "volume.cuh"
 
 struct ProjectArguments {
@@ -10,9 +8,8 @@ struct ProjectArguments {
     // Pixels: kx, ky.
     const short *pixels;
     complex *rows;
-    real *squares;
-    // Lengths of rows: complex values, real values.
-    u32 stride, square_stride;
+    // Length of a row, in complex values.
+    u32 stride;
     u32 count, planes_count;
 };
 
@@ -24,6 +21,4 @@ KERNEL(project, ProjectArguments) {
         value = read_slice(a.volume, a.table, a.planes[i], a.pixels[2 * k], a.pixels[2 * k + 1]);
     if (k < a.stride)
         a.rows[(u64)i * a.stride + k] = value;
-    if (k < a.square_stride)
-        a.squares[(u64)i * a.square_stride + k] = value.re * value.re + value.im * value.im;
 }
