@@ -1,8 +1,6 @@
 //! The structs that kernels take and the records they share with the host: `repr(C)`, field by field as in `kernels/`.
 //! Addresses are the device's; lengths of rows count complex or real values as there.
 
-use num_complex::Complex;
-
 /// An address of values of one type on the device.
 #[repr(C)]
 pub struct Pointer<T> {
@@ -36,6 +34,8 @@ impl<T> Pointer<T> {
     }
 }
 
+/// A complex value: real and imaginary part.
+pub type Value<T> = [T; 2];
 /// A plane: the two columns by which pixels are multiplied, in voxels.
 pub type Plane<T> = [[T; 3]; 2];
 /// A voxel of the integer sums: real part, imaginary part, weight.
@@ -104,9 +104,9 @@ pub struct Rows {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Images<T> {
-    pub images: Pointer<Complex<T>>,
-    pub phases: Pointer<Complex<T>>,
-    pub step_phases: Pointer<Complex<T>>,
+    pub images: Pointer<Value<T>>,
+    pub phases: Pointer<Value<T>>,
+    pub step_phases: Pointer<Value<T>>,
     pub stride: u32,
     pub pixels: u32,
 }
@@ -121,9 +121,9 @@ pub struct Samples<T> {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Shift<T> {
-    pub images: Pointer<Complex<T>>,
-    pub phases: Pointer<Complex<T>>,
-    pub columns: Pointer<Complex<T>>,
+    pub images: Pointer<Value<T>>,
+    pub phases: Pointer<Value<T>>,
+    pub columns: Pointer<Value<T>>,
     pub image_stride: u32,
     pub phase_stride: u32,
     pub stride: u32,
@@ -135,11 +135,11 @@ pub struct Shift<T> {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Project<T> {
-    pub volume: Pointer<Complex<T>>,
+    pub volume: Pointer<Value<T>>,
     pub table: Rows,
     pub planes: Pointer<Plane<T>>,
     pub pixels: Pointer<[i16; 2]>,
-    pub rows: Pointer<Complex<T>>,
+    pub rows: Pointer<Value<T>>,
     pub stride: u32,
     pub count: u32,
     pub planes_count: u32,
@@ -148,7 +148,7 @@ pub struct Project<T> {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ListedSearch<T> {
-    pub references: Pointer<Complex<T>>,
+    pub references: Pointer<Value<T>>,
     pub voxels: u64,
     pub table: Rows,
     pub planes: Pointer<Plane<T>>,
@@ -223,7 +223,7 @@ pub struct MarkSignificant<T> {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Fine<T> {
-    pub references: Pointer<Complex<T>>,
+    pub references: Pointer<Value<T>>,
     pub voxels: u64,
     pub table: Rows,
     pub planes: Pointer<Plane<T>>,
@@ -311,7 +311,7 @@ pub struct Residual<T> {
     pub power_stride: u32,
     pub turns: u32,
     pub steps: u32,
-    pub references: Pointer<Complex<T>>,
+    pub references: Pointer<Value<T>>,
     pub voxels: u64,
     pub table: Rows,
     pub planes: Pointer<Plane<T>>,

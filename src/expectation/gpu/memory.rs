@@ -2,8 +2,6 @@
 //!
 //! These functions run over the arena of a device and over a counting one; the latter is the plan.
 
-use num_complex::Complex;
-
 use crate::arena::Frame;
 use crate::arena::Place;
 use crate::error::Result;
@@ -18,6 +16,7 @@ use super::arguments::Pair;
 use super::arguments::Part;
 use super::arguments::Plane;
 use super::arguments::StateWords;
+use super::arguments::Value;
 use super::arguments::Voxel;
 
 /// Rows are whole steps of the products: so many real values.
@@ -69,7 +68,7 @@ pub struct Volumes<'f, T> {
     /// Integer sums of all classes.
     pub sums: Place<'f, Voxel>,
     /// Oversampled transforms of all classes.
-    pub references: Place<'f, Complex<T>>,
+    pub references: Place<'f, Value<T>>,
     /// First voxel of every row of a volume.
     pub starts: Place<'f, u32>,
 }
@@ -87,8 +86,8 @@ pub fn volumes<'f, T: Scalar>(frame: &mut Frame<'f>, classes: usize, geometry: &
 #[derive(Clone, Copy)]
 pub struct Tables<'f, T> {
     pub pixels: Place<'f, [i16; 2]>,
-    pub phases: Place<'f, Complex<T>>,
-    pub step_phases: Place<'f, Complex<T>>,
+    pub phases: Place<'f, Value<T>>,
+    pub step_phases: Place<'f, Value<T>>,
     /// Pixels by shell in whole warps, and the shell of each warp.
     pub places: Place<'f, u32>,
     pub shells: Place<'f, u16>,
@@ -121,8 +120,8 @@ pub fn tables<'f, T: Scalar>(frame: &mut Frame<'f>, sizes: &Sizes) -> Result<Tab
 #[derive(Clone, Copy)]
 pub struct Slot<'f, T> {
     /// See the buffers of `products`: what is compared, what is summed, what multiplies |P|^2, and the weight.
-    pub masked: Place<'f, Complex<T>>,
-    pub unmasked: Place<'f, Complex<T>>,
+    pub masked: Place<'f, Value<T>>,
+    pub unmasked: Place<'f, Value<T>>,
     pub power: Place<'f, T>,
     pub weight: Place<'f, T>,
     pub log_offsets: Place<'f, T>,
@@ -133,7 +132,7 @@ pub struct Slot<'f, T> {
     /// By class and particle: 1 where they are compared.
     pub allowed: Place<'f, u8>,
     pub states: Place<'f, StateWords>,
-    pub map: Place<'f, u32>,
+    pub map: Place<'f, u64>,
 }
 
 pub fn slot<'f, T: Scalar>(frame: &mut Frame<'f>, sizes: &Sizes) -> Result<Slot<'f, T>> {
@@ -148,7 +147,7 @@ pub fn slot<'f, T: Scalar>(frame: &mut Frame<'f>, sizes: &Sizes) -> Result<Slot<
         image_powers: frame.place("image powers", p)?,
         allowed: frame.place("compared classes", shape.classes * p)?,
         states: frame.place("search states", p)?,
-        map: frame.place("significant samples", p * sizes.words())?,
+        map: frame.place("significant samples", p * shape.words())?,
     })
 }
 
@@ -156,8 +155,8 @@ pub fn slot<'f, T: Scalar>(frame: &mut Frame<'f>, sizes: &Sizes) -> Result<Slot<
 #[derive(Clone, Copy)]
 pub struct Work<'f, T> {
     /// Coarse search: shifted images, slices of a chunk of poses, 1/2 sum v c^2 |P|^2.
-    pub columns: Place<'f, Complex<T>>,
-    pub rows: Place<'f, Complex<T>>,
+    pub columns: Place<'f, Value<T>>,
+    pub rows: Place<'f, Value<T>>,
     pub half_powers: Place<'f, T>,
     /// Reduced precision: the same rows and columns in 16 bits.
     pub narrow_columns: Place<'f, u16>,
@@ -232,7 +231,7 @@ pub fn work<'f, T: Scalar>(frame: &mut Frame<'f>, sizes: &Sizes, narrow: bool) -
 /// Host memory of the engine, beside the images that are read ahead.
 pub struct HostBuffers<'f, T: Scalar> {
     /// Rows of the particles of a batch while the host prepares them: complex values, then real ones.
-    pub complex: [&'f mut [Complex<T>]; 2],
+    pub complex: [&'f mut [Value<T>]; 2],
     pub real: [&'f mut [T]; 2],
     pub log_offsets: &'f mut [T],
     pub squared: &'f mut [T],

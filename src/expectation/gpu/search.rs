@@ -20,18 +20,19 @@ use super::arguments::Pointer;
 use super::arguments::Project;
 use super::arguments::Shift;
 use super::batches::Batches;
-use super::form;
-use super::form::CoarseArguments;
-use super::form::CoarsePower;
+use super::coarse::CoarseArguments;
+use super::coarse::PowerArguments;
+use super::coarse::launch_coarse;
+use super::coarse::launch_power;
 use super::link::grid;
 use super::memory::Slot;
+use super::narrow::launch_narrow;
+use super::planes;
 use super::select::Searches;
 use super::select::passes;
 
 /// Threads of a block of the kernels that do a pixel a thread.
 const THREADS: u32 = 128;
-/// Searches with a form of reduced precision keep what may be significant: this many of its standard errors.
-const WIDENED: f64 = 4.0;
 
 impl<T: Scalar> Batches<'_, T> {
     /// Prepares a batch in a slot and starts its search. What the search found is there when the slot's mark has passed.
@@ -95,7 +96,7 @@ impl<T: Scalar> Batches<'_, T> {
             if setting.is_stopped() {
                 return Ok(());
             }
-            let [masked, unmasked] = [masked, unmasked].map(form::reals_mut);
+            let [masked, unmasked] = [masked, unmasked].map(|row| row.as_flattened_mut());
             let rows = ParticleRows { masked, unmasked, power, weight, log_offsets };
             load::load(setting, self.limits, images, p, record, loader, rows)?;
             let prior = OffsetPrior::new(setting.task, setting.group, index, record.offset_pixels);
@@ -191,7 +192,8 @@ impl<T: Scalar> Batches<'_, T> {
         let is_narrow = self.form.is_narrow();
         if is_narrow {
             let count = particles * shape.translations * reals;
-            form::narrow(link, form::reals(columns), link.at(work.narrow_columns), count, self.narrow_scales[0])?;
+            let (values, narrow) = (columns.address(), link.at(work.narrow_columns).address());
+            launch_narrow(link.driver, values, count as u64, self.narrow_scales[0], narrow)?;
         }
         let correlates = self.setting.task.comparison == Comparison::CrossCorrelation;
         let offsets = link.at(place.log_offsets).plus(start * sizes.offsets());
@@ -212,13 +214,13 @@ impl<T: Scalar> Batches<'_, T> {
                 };
                 link.launch("project", grid([pixel_blocks, count, 1], THREADS), &project)?;
                 if is_narrow {
-                    let scale = self.narrow_scales[1];
-                    form::narrow(link, form::reals(rows), link.at(work.narrow_rows), count * reals, scale)?;
+                    let (count, narrow) = ((count * reals) as u64, link.at(work.narrow_rows).address());
+                    launch_narrow(link.driver, rows.address(), count, self.narrow_scales[1], narrow)?;
                 }
-                let half_powers = link.at(work.half_powers);
-                let power = CoarsePower {
-                    rows: form::reals(rows),
-                    power: link.at(place.power).plus(start * row),
+                let half_powers = link.at(work.half_powers).address();
+                let power = PowerArguments {
+                    rows: rows.address(),
+                    power: link.at(place.power).plus(start * row).address(),
                     half_powers,
                     row_stride: reals as u32,
                     power_stride: row as u32,
@@ -227,32 +229,33 @@ impl<T: Scalar> Batches<'_, T> {
                     poses: count as u32,
                     particles: particles as u32,
                 };
-                form::launch_power(link, &power)?;
+                launch_power(link.driver, &power)?;
                 let log_poses = link.at(self.tables.log_poses).plus(class * sizes.orientations + first);
                 let arguments = CoarseArguments {
-                    rows: form::reals(rows),
-                    columns: form::reals(columns),
-                    narrow_rows: if is_narrow { link.at(work.narrow_rows) } else { Pointer::NULL },
-                    narrow_columns: if is_narrow { link.at(work.narrow_columns) } else { Pointer::NULL },
-                    unscale: scalar(1.0 / (self.narrow_scales[0] * self.narrow_scales[1])),
+                    rows: rows.address(),
+                    columns: columns.address(),
+                    narrow_rows: if is_narrow { link.at(work.narrow_rows).address() } else { 0 },
+                    narrow_columns: if is_narrow { link.at(work.narrow_columns).address() } else { 0 },
+                    half_powers,
+                    log_poses: if correlates { 0 } else { log_poses.address() },
+                    log_offsets: offsets.address(),
+                    image_powers: link.at(place.image_powers).plus(start).address(),
+                    allowed: link.at(place.allowed).plus(class * shape.particles + start).address(),
+                    energies: searches.values.address(),
+                    energy_stride: sizes.samples() as u64,
+                    unscale: 1.0 / (self.narrow_scales[0] * self.narrow_scales[1]),
                     length: 2 * shape.coarse_pixels as u32,
                     row_stride: reals as u32,
                     column_stride: reals as u32,
                     poses: count as u32,
                     particles: particles as u32,
                     translations: shape.translations as u32,
-                    half_powers,
                     power_stride: sizes.chunk as u32,
-                    log_poses: if correlates { Pointer::NULL } else { log_poses },
-                    log_offsets: offsets,
                     offset_stride: sizes.offsets() as u32,
-                    image_powers: link.at(place.image_powers).plus(start),
-                    allowed: link.at(place.allowed).plus(class * shape.particles + start),
-                    energies: searches.values,
-                    energy_stride: sizes.samples() as u64,
                     first_pose: (class * sizes.orientations + first) as u32,
+                    padding: 0,
                 };
-                form::launch_coarse(link, self.form, &arguments)?;
+                launch_coarse(link.driver, self.form, &arguments)?;
             }
         }
         Ok(())
@@ -279,7 +282,7 @@ impl<T: Scalar> Batches<'_, T> {
         }
         let planes = &mut host.planes[..count];
         let listed = &host.listed[..count];
-        super::planes::of_poses(setting, listed.iter().map(|l| l[3]), planes);
+        planes::of_poses(setting, listed.iter().map(|l| l[3]), planes);
         let (link, work, place) = (&self.link, &self.work, &self.device_slots[slot]);
         link.upload(work.listed, listed)?;
         link.upload(work.log_listed, &host.log_listed[..count])?;
@@ -303,9 +306,7 @@ impl<T: Scalar> Batches<'_, T> {
             ranges: searches.ranges,
             energies: searches.values,
         };
-        link.launch("listed", grid([count, 1, 1], THREADS), &arguments)?;
-        // The lists are used again for the next particles.
-        if searches.particles.end < self.slots[slot].members.len() { link.finish() } else { Ok(()) }
+        link.launch("listed", grid([count, 1, 1], THREADS), &arguments)
     }
 
     fn mark_significant(&self, place: &Slot<'_, T>, searches: &Searches<T>) -> Result<()> {
@@ -325,10 +326,11 @@ impl<T: Scalar> Batches<'_, T> {
         let mark = MarkSignificant {
             samples: searches.samples(),
             states: searches.states(),
-            map: link.at(place.map).plus(searches.particles.start * words),
+            // As words of 32 bits, the lower half first.
+            map: Pointer::new(link.at(place.map).plus(searches.particles.start * words / 2).address()),
             words: words as u32,
             best_only: u32::from(correlates),
-            slack: (-WIDENED * self.form.rms_error()).exp(),
+            slack: (-self.widening).exp(),
         };
         let blocks = (words * 32).div_ceil(THREADS as usize);
         link.launch("mark", grid([blocks, searches.particles.len(), 1], THREADS), &mark)

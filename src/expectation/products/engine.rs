@@ -232,13 +232,13 @@ pub fn block_counts(task: &Task<'_>, block_particles: usize) -> Vec<usize> {
 }
 
 /// The particles of an optics group: position among the task's, and index into the data set.
-pub(super) fn members(task: &Task<'_>, group: &Group) -> Vec<(usize, u32)> {
+pub fn members(task: &Task<'_>, group: &Group) -> Vec<(usize, u32)> {
     let of_group = |p: &u32| task.dataset.particles[*p as usize].optics as usize == group.optics;
     task.particles.iter().copied().enumerate().filter(|(_, p)| of_group(p)).collect()
 }
 
 /// Units of data and weight in the volumes: powers of two.
-fn scale(task: &Task<'_>, config: &Config, limits: Limits) -> [f64; 2] {
+pub fn scale(task: &Task<'_>, config: &Config, limits: Limits) -> [f64; 2] {
     // A whole block is scattered at once. Its weights add up; its data hardly ever do (`maximise::scatter` looks).
     let block = config.block_particles.min(task.particles.len()).max(1) as f64;
     [(limits.data, 1.0), (limits.weight, block)].map(|(largest, at_once)| {
@@ -270,7 +270,7 @@ pub fn build_references<T: Scalar>(
 /// Coefficients beyond 4096 times the expected size belong to broken images.
 const STRONGEST: f64 = 4096.0;
 
-fn limits(task: &Task<'_>, groups: &[Group], reference_power: &[Vec<f64>]) -> Limits {
+pub fn limits(task: &Task<'_>, groups: &[Group], reference_power: &[Vec<f64>]) -> Limits {
     let scale = task.model.groups.iter().map(|g| g.scale).fold(1.0, f64::max);
     let ctf_scale =
         task.particles.iter().map(|p| task.dataset.particles[*p as usize].ctf.scale.abs()).fold(1.0, f64::max);

@@ -20,18 +20,18 @@ use super::work::Work;
 
 /// The finished step of a half set, its sums still integers: see [`Half::finish`].
 pub struct Half {
-    pub(super) groups: Vec<Group>,
-    pub(super) members: Vec<Vec<(usize, u32)>>,
-    pub(super) totals: Totals,
-    pub(super) scale: [f64; 2],
-    pub(super) reference_power: Vec<Vec<f64>>,
+    pub(in crate::expectation) groups: Vec<Group>,
+    pub(in crate::expectation) members: Vec<Vec<(usize, u32)>>,
+    pub(in crate::expectation) totals: Totals,
+    pub(in crate::expectation) scale: [f64; 2],
+    pub(in crate::expectation) reference_power: Vec<Vec<f64>>,
     /// This process took no part in it.
-    pub(super) is_idle: bool,
+    pub(in crate::expectation) is_idle: bool,
 }
 
 impl Half {
     /// A step in which this process takes no part.
-    pub(super) fn idle(task: &Task<'_>, config: &Config) -> Self {
+    pub(in crate::expectation) fn idle(task: &Task<'_>, config: &Config) -> Self {
         let geometry = task.geometry();
         let groups: Vec<Group> =
             (0..task.dataset.optics.len()).map(|optics| Group::new(task, &geometry, optics)).collect();
@@ -98,13 +98,13 @@ impl Half {
 
 /// A half set between two batches.
 pub struct Midway<'m, 'f> {
-    pub(super) totals: &'m mut Totals,
-    pub(super) members: &'m [Vec<(usize, u32)>],
-    pub(super) scale: [f64; 2],
-    pub(super) volumes: &'m [Mutex<&'f mut [Voxel]>],
-    pub(super) copies: usize,
+    pub(in crate::expectation) totals: &'m mut Totals,
+    pub(in crate::expectation) members: &'m [Vec<(usize, u32)>],
+    pub(in crate::expectation) scale: [f64; 2],
+    pub(in crate::expectation) volumes: &'m [Mutex<&'f mut [Voxel]>],
+    pub(in crate::expectation) copies: usize,
     /// Brings together what lies elsewhere of the finished blocks: masses of directions, copies of volumes.
-    pub(super) gather: &'m mut dyn FnMut(&mut Totals) -> Result<()>,
+    pub(in crate::expectation) gather: &'m mut dyn FnMut(&mut Totals) -> Result<()>,
 }
 
 impl Midway<'_, '_> {

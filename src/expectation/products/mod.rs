@@ -5,23 +5,23 @@
 //! integers are added. Results therefore do not depend on the number of threads, on the number of blocks in a
 //! batch, or on how much memory the weights have.
 
-mod ahead;
-mod batch;
+pub(super) mod ahead;
+pub(super) mod batch;
 mod coarse;
-mod engine;
+pub(super) mod engine;
 mod fine;
 mod finished;
-mod half;
-mod load;
-mod maximise;
-mod pairs;
-mod parallel;
-mod posterior;
-mod result;
+pub(super) mod half;
+pub(super) mod load;
+pub(super) mod maximise;
+pub(super) mod pairs;
+pub(super) mod parallel;
+pub(super) mod posterior;
+pub(super) mod result;
 mod run;
-mod shape;
+pub(super) mod shape;
 mod significant;
-mod supply;
+pub(super) mod supply;
 mod sweeps;
 mod terms;
 mod work;

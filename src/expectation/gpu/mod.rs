@@ -1,0 +1,1 @@
+//! The expectation step on a device.
