@@ -46,7 +46,33 @@ impl Source {
     /// All files, headers first. One program holds every kernel: [`Self::program`].
     pub const ALL: &[Self] = sources![
         "kernel.cuh": true,
+        "volume.cuh": true,
+        "posterior.cuh": true,
+        "pair.cuh": true,
+        "energy.cuh": true,
+        "product.cuh": true,
+        "mma.cuh": true,
         "shift.cu": false,
+        "project.cu": false,
+        "coarse_power.cu": false,
+        "coarse_direct.cu": false,
+        "coarse_tile.cu": false,
+        "coarse_product.cu": false,
+        "coarse_matrix.cu": false,
+        "largest.cu": false,
+        "narrow.cu": false,
+        "listed.cu": false,
+        "start.cu": false,
+        "least.cu": false,
+        "best.cu": false,
+        "histogram.cu": false,
+        "descend.cu": false,
+        "mark.cu": false,
+        "fine.cu": false,
+        "apply.cu": false,
+        "compact.cu": false,
+        "sums.cu": false,
+        "residual.cu": false,
     ];
 
     /// What stands for CUDA's compiler on the CPU.

@@ -13,6 +13,7 @@ mod faults;
 mod imaging;
 mod import;
 mod job;
+mod kernels;
 mod launcher;
 mod maximisation;
 mod memory;

@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::device;
+use crate::device::Mark;
+use crate::device::Stream;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
@@ -48,10 +51,13 @@ impl<T: Scalar> Batches<'_, T> {
     pub fn take_search(&mut self, slot: usize) -> Result<()> {
         let count = self.slots[slot].members.len();
         let place = self.device_slots[slot];
-        self.link.download(place.states, &mut self.host.states[..count])?;
+        // The device goes on with the next batch meanwhile.
+        let (driver, stream) = (self.link.driver, Stream::Download);
+        driver.wait_for(stream, Mark(slot))?;
+        device::download(driver, stream, self.link.at(place.states).address(), &mut self.host.states[..count])?;
         let words = count * self.sizes.shape.words();
-        self.link.download(place.map, &mut self.host.maps[slot][..words])?;
-        self.link.finish()?;
+        device::download(driver, stream, self.link.at(place.map).address(), &mut self.host.maps[slot][..words])?;
+        driver.finish(stream)?;
         let correlates = self.setting.task.comparison == Comparison::CrossCorrelation;
         for (record, words) in self.slots[slot].records.iter_mut().zip(&self.host.states[..count]) {
             let state = State::of(words);
@@ -118,7 +124,7 @@ impl<T: Scalar> Batches<'_, T> {
         is_single |= source.took_all_at_once();
         let Some(first) = present else { return Ok(()) };
         // Calls `visit` for every chunk, whose energies are there.
-        let mut for_each = |batches: &mut Self, visit: &dyn Fn(&Self, Chunk) -> Result<()>| -> Result<()> {
+        let for_each = |batches: &mut Self, visit: &dyn Fn(&Self, Chunk) -> Result<()>| -> Result<()> {
             if is_single {
                 return visit(batches, first);
             }

@@ -161,7 +161,6 @@ pub struct Work<'f, T> {
     /// Reduced precision: the same rows and columns in 16 bits.
     pub narrow_columns: Place<'f, u16>,
     pub narrow_rows: Place<'f, u16>,
-    pub largest: Place<'f, u32>,
     pub energies: Place<'f, T>,
     pub ranges: Place<'f, [u64; 2]>,
     pub bins: Place<'f, [u64; 2]>,
@@ -202,7 +201,6 @@ pub fn work<'f, T: Scalar>(frame: &mut Frame<'f>, sizes: &Sizes, narrow: bool) -
         half_powers: frame.place("powers of slices", everywhere(q * sizes.chunk))?,
         narrow_columns: frame.place("narrow columns", narrowed(columns))?,
         narrow_rows: frame.place("narrow slices", narrowed(rows))?,
-        largest: frame.place("largest values", 2)?,
         energies: frame.place("coarse energies", q * sizes.samples())?,
         ranges: frame.place("ranges of energies", p)?,
         bins: frame.place("selections", p * BINS)?,

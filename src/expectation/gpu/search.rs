@@ -1,6 +1,10 @@
 //! The first half of a batch: images are prepared, and every coarse sample is compared.
 
+use rayon::prelude::*;
+
 use crate::dataset::Assignment;
+use crate::device::Mark;
+use crate::device::Stream;
 use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::prior::OffsetPrior;
@@ -44,7 +48,7 @@ impl<T: Scalar> Batches<'_, T> {
             return Ok(());
         }
         let place = self.device_slots[slot];
-        let shape = &self.sizes.shape;
+        let shape = self.sizes.shape;
         let mut ranges = std::mem::take(&mut self.ranges);
         ranges.clear();
         for (p, record) in self.slots[slot].records[..members.len()].iter().enumerate() {
@@ -72,12 +76,12 @@ impl<T: Scalar> Batches<'_, T> {
             }
             self.mark_significant(&place, &searches)?;
         }
-        Ok(())
+        self.link.driver.mark(Stream::Compute, Mark(slot))
     }
 
     /// Images to rows, on the threads of the host.
     fn load(&mut self, slot: usize, images: ahead::Batch<'_>) -> Result<()> {
-        let (sizes, setting) = (&self.sizes, &self.setting);
+        let (sizes, setting) = (self.sizes, &self.setting);
         let (row, offsets) = (sizes.row(), sizes.offsets());
         let children = sizes.shape.translations * sizes.shape.steps;
         let state = &mut self.slots[slot];
@@ -282,7 +286,7 @@ impl<T: Scalar> Batches<'_, T> {
         }
         let planes = &mut host.planes[..count];
         let listed = &host.listed[..count];
-        planes::of_poses(setting, listed.iter().map(|l| l[3]), planes);
+        planes::of_poses(setting, listed.par_iter().map(|l| l[3]), planes);
         let (link, work, place) = (&self.link, &self.work, &self.device_slots[slot]);
         link.upload(work.listed, listed)?;
         link.upload(work.log_listed, &host.log_listed[..count])?;

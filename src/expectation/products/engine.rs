@@ -161,7 +161,7 @@ pub fn expect_watched<T: Scalar>(
     if earlier.is_none() && !watch.supply.map_or(Ok(true), |supply| supply.is_wanted())? {
         // The others do it all; memory lies as if not.
         count::<T>(task, config, frame)?;
-        return Ok(Some(Half::idle(task, config)));
+        return Ok(Some(Half::idle(task, config.block_particles)));
     }
     frame.child(Kind::Iteration, |frame| iteration::<T>(task, source, config, sums, frame, earlier, watch))
 }
@@ -184,7 +184,7 @@ fn iteration<T: Scalar>(
     let groups: Vec<Group> = (0..task.dataset.optics.len()).map(|optics| Group::new(task, geometry, optics)).collect();
     let members: Vec<Vec<(usize, u32)>> = groups.iter().map(|group| members(task, group)).collect();
     let limits = limits(task, &groups, &reference_power);
-    let scale = scale(task, config, limits);
+    let scale = scale(task, config.block_particles, limits);
     let mut totals = Totals::new(task, &groups, &members, config.block_particles);
     if let Some(earlier) = earlier {
         earlier.finished.into_iter().try_for_each(|finished| totals.absorb(scale, finished))?;
@@ -238,9 +238,9 @@ pub fn members(task: &Task<'_>, group: &Group) -> Vec<(usize, u32)> {
 }
 
 /// Units of data and weight in the volumes: powers of two.
-pub fn scale(task: &Task<'_>, config: &Config, limits: Limits) -> [f64; 2] {
+pub fn scale(task: &Task<'_>, block_particles: usize, limits: Limits) -> [f64; 2] {
     // A whole block is scattered at once. Its weights add up; its data hardly ever do (`maximise::scatter` looks).
-    let block = config.block_particles.min(task.particles.len()).max(1) as f64;
+    let block = block_particles.min(task.particles.len()).max(1) as f64;
     [(limits.data, 1.0), (limits.weight, block)].map(|(largest, at_once)| {
         // Every particle adds at most `largest` to a voxel, over eight corners; 2^61 leaves a bit for signs.
         let room = (1_u64 << 61) as f64 / (8.0 * largest * task.particles.len().max(1) as f64);

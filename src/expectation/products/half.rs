@@ -31,12 +31,12 @@ pub struct Half {
 
 impl Half {
     /// A step in which this process takes no part.
-    pub(in crate::expectation) fn idle(task: &Task<'_>, config: &Config) -> Self {
+    pub(in crate::expectation) fn idle(task: &Task<'_>, block_particles: usize) -> Self {
         let geometry = task.geometry();
         let groups: Vec<Group> =
             (0..task.dataset.optics.len()).map(|optics| Group::new(task, &geometry, optics)).collect();
         let members: Vec<Vec<(usize, u32)>> = groups.iter().map(|group| engine::members(task, group)).collect();
-        let totals = Totals::new(task, &groups, &members, config.block_particles);
+        let totals = Totals::new(task, &groups, &members, block_particles);
         Self { groups, members, totals, scale: [0.0; 2], reference_power: Vec::new(), is_idle: true }
     }
 

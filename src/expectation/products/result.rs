@@ -178,6 +178,13 @@ impl Totals {
         }
     }
 
+    /// The same of a device: masses by class and direction.
+    pub fn add_directions(&mut self, masses: &[i64]) {
+        for (sum, part) in self.directions.iter_mut().flatten().zip(masses) {
+            *sum += part;
+        }
+    }
+
     /// The blocks of a batch of an optics group's `members` are finished.
     pub fn finish_blocks(&mut self, optics: usize, members: &[(usize, u32)], batch: &[(usize, u32)]) {
         for block in batch.chunks(self.block_particles) {
