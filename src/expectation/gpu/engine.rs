@@ -172,11 +172,11 @@ pub fn expect<T: Scalar>(
     config: &Config,
     link: Link<'_>,
     sums: &mut [&mut [SumVoxel]],
-    frames: [&mut Frame<'_>; 2],
+    frame: &mut Frame<'_>,
+    device_frame: &mut Frame<'_>,
 ) -> Result<Outcome> {
     let mut after_batch = |_: &mut Midway<'_, '_>| Ok(Next::GoOn);
     let watch = &mut Watch { supply: None, stop: &AtomicBool::new(false), after_batch: &mut after_batch };
-    let [frame, device_frame] = frames;
     match expect_watched::<T>(task, source, config, link, sums, frame, device_frame, None, watch)? {
         Some(half) => Ok(half.finish(task, sums)),
         None => Err(Error::internal("nobody stopped this step")),

@@ -48,21 +48,21 @@ fn operands<T: Scalar>(sizes: Sizes) -> Operands<T> {
     let mut rows = vec![T::default(); sizes.poses * stride];
     for row in rows.chunks_exact_mut(stride) {
         for (k, value) in row[..2 * sizes.pixels].iter_mut().enumerate() {
-            *value = T::from_f64(amplitude(k / 2) * random.gaussian());
+            *value = <T as relion_rs::product::Scalar>::from_f64(amplitude(k / 2) * random.gaussian());
         }
     }
     let mut columns = vec![T::default(); sizes.columns() * stride];
     for (c, column) in columns.chunks_exact_mut(stride).enumerate() {
         let row = &rows[c % sizes.poses * stride..][..stride];
         for (value, signal) in column[..2 * sizes.pixels].iter_mut().zip(row) {
-            *value = T::from_f64(random.gaussian() + 0.5 * signal.to_f64());
+            *value = <T as relion_rs::product::Scalar>::from_f64(random.gaussian() + 0.5 * signal.to_f64());
         }
     }
     let mut power = vec![T::default(); sizes.particles * sizes.power_stride()];
     for power in power.chunks_exact_mut(sizes.power_stride()) {
-        power[..sizes.pixels].fill_with(|| T::from_f64(random.uniform()));
+        power[..sizes.pixels].fill_with(|| <T as relion_rs::product::Scalar>::from_f64(random.uniform()));
     }
-    let mut list = |count: usize| (0..count).map(|_| T::from_f64(-10.0 * random.uniform())).collect::<Vec<T>>();
+    let mut list = |count: usize| (0..count).map(|_| <T as relion_rs::product::Scalar>::from_f64(-10.0 * random.uniform())).collect::<Vec<T>>();
     Operands {
         sizes,
         rows,
