@@ -46,7 +46,18 @@ impl Source {
     /// All files, headers first. One program holds every kernel: [`Self::program`].
     pub const ALL: &[Self] = sources![
         "kernel.cuh": true,
+        "prepare.cuh": true,
+        "stored.cuh": true,
+        "ctf.cu": false,
+        "decode.cu": false,
+        "detector.cu": false,
+        "factors.cu": false,
+        "mask.cu": false,
+        "noise.cu": false,
+        "pixels.cu": false,
         "shift.cu": false,
+        "spectrum.cu": false,
+        "window.cu": false,
     ];
 
     /// The one file that is compiled: it includes all others by name.
