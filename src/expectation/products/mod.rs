@@ -5,14 +5,14 @@
 //! integers are added. Results therefore do not depend on the number of threads, on the number of blocks in a
 //! batch, or on how much memory the weights have.
 
-mod ahead;
-mod batch;
+pub(super) mod ahead;
+pub(super) mod batch;
 mod coarse;
 mod engine;
 mod fine;
 mod finished;
 mod half;
-mod load;
+pub(super) mod load;
 mod maximise;
 mod pairs;
 mod parallel;
