@@ -35,13 +35,7 @@ impl<'f> Resident<'f> {
     ///
     /// # Errors
     /// The region is full.
-    pub fn new(
-        frame: &mut Frame<'f>,
-        base: u64,
-        capacity: usize,
-        slot_bytes: usize,
-        particles: usize,
-    ) -> Result<Self> {
+    pub fn new(frame: &mut Frame<'f>, base: u64, capacity: usize, slot_bytes: usize, particles: usize) -> Result<Self> {
         let memory = frame.place("resident images", capacity * slot_bytes)?;
         let (slots, owners) = (vec![NONE; particles], Vec::with_capacity(capacity));
         Ok(Self { memory, base, slot_bytes, slots, owners, capacity })
@@ -57,13 +51,7 @@ impl<'f> Resident<'f> {
     ///
     /// # Errors
     /// Those of the device; then it has no slot.
-    pub fn keep(
-        &mut self,
-        driver: &dyn Driver,
-        stream: Stream,
-        particle: u32,
-        images: &[u8],
-    ) -> Result<Option<u64>> {
+    pub fn keep(&mut self, driver: &dyn Driver, stream: Stream, particle: u32, images: &[u8]) -> Result<Option<u64>> {
         assert!(images.len() <= self.slot_bytes, "images of {} bytes for a slot of {}", images.len(), self.slot_bytes);
         if self.slot(particle).is_none() && self.owners.len() < self.capacity {
             let slot = self.owners.len();

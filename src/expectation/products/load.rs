@@ -110,9 +110,8 @@ pub fn unusable(limits: Limits, largest: [f64; 2], weighted_power: f64) -> Optio
         return Some("the image has no signal and no noise".to_owned());
     }
     let data = largest[0].sqrt();
-    (data > limits.data || largest[1] > limits.weight).then(|| {
-        format!("the image is {:.0} times stronger than the noise model allows", data / limits.data * 4096.0)
-    })
+    (data > limits.data || largest[1] > limits.weight)
+        .then(|| format!("the image is {:.0} times stronger than the noise model allows", data / limits.data * 4096.0))
 }
 
 /// sum 1/sigma2 |F|^2 of the shells beyond the window.

@@ -19,7 +19,7 @@ mod parallel;
 mod posterior;
 mod result;
 mod run;
-mod shape;
+pub(super) mod shape;
 mod significant;
 mod supply;
 mod sweeps;

@@ -14,6 +14,13 @@ pub struct PixelFormat {
     pub byte_order: ByteOrder,
 }
 
+impl PixelFormat {
+    /// Converts the bytes of pixels; as many as `out` takes. Every type is exact in f32.
+    pub fn decode<T: Real>(self, bytes: &[u8], out: &mut [T]) {
+        decode(bytes, self.mode, self.byte_order, out);
+    }
+}
+
 impl Header {
     pub fn format(&self) -> PixelFormat {
         PixelFormat { mode: self.mode, byte_order: self.byte_order }

@@ -48,10 +48,7 @@ impl Preparation<'_, '_> {
     fn particles_and_results(&self, part: Part) -> (u64, u64) {
         let (particles, results) = (self.memory.particles, self.memory.results);
         let each = self.sizes.results();
-        (
-            self.at(particles.part(part.first, part.count)),
-            self.at(results.part(part.first * each, part.count * each)),
-        )
+        (self.at(particles.part(part.first, part.count)), self.at(results.part(part.first * each, part.count * each)))
     }
 
     /// All steps for the particles of a part.
