@@ -2,8 +2,8 @@
 
 CARGO ?= cargo
 DEMO  ?= demo
-# What a Debian or Ubuntu machine with Rust lacks: a linker, HDF5, and readelf for one test.
-PACKAGES = gcc libc6-dev make pkg-config libhdf5-dev binutils
+# What a Debian or Ubuntu machine with Rust lacks: a linker, HDF5, readelf for one test, and g++ for the kernels' twin.
+PACKAGES = gcc g++ libc6-dev make pkg-config libhdf5-dev binutils
 # And for several ranks: MPI, and libclang to build the binding of it.
 MPI = libopenmpi-dev openmpi-bin clang libclang-dev
 # And for a Slurm of our own, on this machine.

@@ -32,6 +32,18 @@ struct alignas(2 * sizeof(real)) complex {
     static void name(const arguments &a)
 #else
 #define KERNEL(name, arguments) extern "C" __global__ void name(const __grid_constant__ arguments a)
+// DYNAMIC_SHARED(T, name): the shared memory that the launch asked for, as `T *name`; once in a kernel.
+#define DYNAMIC_SHARED(T, name)                                                                                        \
+    extern __shared__ __align__(16) unsigned char name##_bytes[];                                                      \
+    T *name = reinterpret_cast<T *>(name##_bytes)
+#endif
+
+// KERNEL_BOUNDED(threads, name, struct): one that is launched with no more than `threads` a block.
+#ifdef ON_CPU
+#define KERNEL_BOUNDED(threads, name, arguments) KERNEL(name, arguments)
+#else
+#define KERNEL_BOUNDED(threads, name, arguments)                                                                       \
+    extern "C" __global__ __launch_bounds__(threads) void name(const __grid_constant__ arguments a)
 #endif
 
 #define DEVICE static __device__ __forceinline__

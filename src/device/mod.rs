@@ -1,17 +1,28 @@
 //! A device that runs the kernels of `kernels/`: a GPU, or their twin on the CPU.
 //!
-//! One region of memory is reserved for the life of a [`Device`]; where things lie in it is an arena's business
+//! One region of memory is reserved for the life of a [`Driver`]; where things lie in it is an arena's business
 //! ([`crate::arena::Arena::of_device`]), addresses are `base + offset`. Work is put into [`Stream`]s, each in order.
 //! A kernel takes one argument, a plain struct; `kernels/README.md` lists them.
 
+#![allow(unsafe_code)]
+
+mod cache;
 mod on_cpu;
+mod plain;
 mod source;
 
 use std::fmt::Debug;
+use std::mem::MaybeUninit;
 
 use crate::error::Result;
 
 pub use on_cpu::OnCpu;
+pub use plain::Plain;
+pub use plain::bytes_of;
+pub use plain::bytes_of_mut;
+pub use plain::download;
+pub use plain::launch;
+pub use plain::upload;
 pub use source::Precision;
 pub use source::Source;
 
@@ -89,8 +100,8 @@ pub trait Driver: Send + Sync {
     /// Copies within the device.
     fn copy(&self, stream: Stream, to: u64, from: u64, bytes: usize) -> Result<()>;
     fn zero(&self, stream: Stream, at: u64, bytes: usize) -> Result<()>;
-    /// Starts a kernel. `arguments`: the bytes of its struct.
-    fn launch(&self, stream: Stream, kernel: &'static str, grid: Grid, arguments: &[u8]) -> Result<()>;
+    /// Starts a kernel. `arguments`: the bytes of its struct, padding included; [`launch`] takes the struct.
+    fn launch(&self, stream: Stream, kernel: &'static str, grid: Grid, arguments: &[MaybeUninit<u8>]) -> Result<()>;
     /// Puts a mark behind what is in the stream.
     fn mark(&self, stream: Stream, mark: Mark) -> Result<()>;
     /// Lets what follows in the stream wait for a mark.

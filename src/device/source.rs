@@ -60,6 +60,14 @@ impl Source {
         "window.cu": false,
     ];
 
+    /// What stands for CUDA's compiler on the CPU.
+    pub const ON_CPU: &[Self] = sources![
+        "cuda_on_cpu.h": true,
+        "on_cpu_block.h": true,
+        "on_cpu_functions.h": true,
+        "on_cpu_stack.h": true,
+    ];
+
     /// The one file that is compiled: it includes all others by name.
     pub fn program() -> String {
         let files = Self::ALL.iter().filter(|source| !source.is_header);

@@ -28,8 +28,19 @@ use super::kinds::JobKind;
 
 /// Prefix of the environment variables that set keys.
 pub const ENVIRONMENT_PREFIX: &str = "RELION_RS_";
-/// Variables with that prefix that are not keys: places of files.
-const OTHER_VARIABLES: [&str; 6] = ["SITE_FILE", "USER_FILE", "DATA", "STAGE", "TIME_LIMIT", "MPIRUN"];
+/// Variables with that prefix that are not keys: places of files, and how kernels are run in tests.
+const OTHER_VARIABLES: [&str; 10] = [
+    "SITE_FILE",
+    "USER_FILE",
+    "DATA",
+    "STAGE",
+    "TIME_LIMIT",
+    "MPIRUN",
+    "KERNELS",
+    "KERNEL_FLAGS",
+    "KERNEL_ORDER",
+    "KERNEL_THREADS",
+];
 const DEFAULT: &str = "built-in default";
 const FLAG: &str = "flag";
 

@@ -9,7 +9,7 @@ use std::process::Command;
 /// Used by every room.
 const SHARED: &[&str] = &["background", "error", "units"];
 /// Use nothing but `SHARED`.
-const LEAVES: &[&str] = &["arena", "comm", "fourier", "product", "rotation", "weights"];
+const LEAVES: &[&str] = &["arena", "comm", "device", "fourier", "product", "rotation", "weights"];
 /// A room may use the leaves and the rooms before it.
 const ROOMS: &[&str] = &[
     "plan",
@@ -47,8 +47,8 @@ const LAUNCHER: &[&str] = &[
 /// The one way from the launcher into the engine: counting memory before anything runs.
 const COUNTING: &str = "crate::refine::plan";
 const LONGEST_FILE: usize = 600;
-/// Folders and files that may hold `unsafe`: the arena and vector instructions.
-const UNSAFE: &[&str] = &["arena/", "product/"];
+/// Folders and files that may hold `unsafe`: the arena, vector instructions, and what drives a device.
+const UNSAFE: &[&str] = &["arena/", "device/", "product/"];
 /// A SAFETY line stands at most so many lines above its `unsafe`.
 const SAFETY_DISTANCE: usize = 12;
 

@@ -1,0 +1,270 @@
+//! The kernels on the CPU: a shared library that the system's C++ compiler makes of them and of their twin of CUDA.
+//!
+//! For tests, and to look for errors in kernels without a GPU. Nothing overlaps: every call is finished when it returns.
+
+mod build;
+
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use libloading::Library;
+use libloading::Symbol;
+
+use crate::error::Error;
+use crate::error::ExitCode;
+use crate::error::Result;
+
+use super::Driver;
+use super::Grid;
+use super::Identity;
+use super::MARKS;
+use super::Mark;
+use super::Pinned;
+use super::PinnedMemory;
+use super::Precision;
+use super::Stream;
+
+/// What a region holds before anything is written to it; as 32- or 64-bit numbers small, negative and odd.
+const UNSPECIFIED: u8 = 0xa5;
+/// CUDA's limits, held here too so that a launch that works here works there.
+const MOST_THREADS: u64 = 1024;
+const MOST_BLOCKS: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
+const MOST_SHARED_BYTES: u32 = 227 << 10;
+const MOST_ARGUMENT_BYTES: usize = 4096;
+
+/// Shuffles the order of blocks and threads by a seed; not set or 0: as they are numbered.
+const ORDER_VARIABLE: &str = "RELION_RS_KERNEL_ORDER";
+
+type Launch = unsafe extern "C" fn(*const u32, u64, u64, *const u8);
+
+/// As CUDA aligns memory.
+#[derive(Clone, Copy)]
+#[repr(C, align(512))]
+struct Unit([u8; 512]);
+
+/// The kernels' twin.
+pub struct OnCpu {
+    library: Library,
+    identity: Identity,
+    region: Vec<Unit>,
+    marks: Mutex<[Option<Instant>; MARKS]>,
+    /// Seed of the order of blocks and threads.
+    order: u64,
+    launches: AtomicU64,
+}
+
+impl OnCpu {
+    /// Compiles the kernels, unless it was done before, and loads them.
+    ///
+    /// # Errors
+    /// There is no C++ compiler, or it refuses.
+    pub fn open(precision: Precision) -> Result<Self> {
+        let built = build::library(precision)?;
+        // SAFETY: a library that this program had compiled; loading it runs no code of its own but C++'s start-up.
+        let library = unsafe { Library::new(&built.path) }.map_err(|cause| {
+            Error::new(
+                ExitCode::Unavailable,
+                built.path.display().to_string(),
+                format!("the kernels' library cannot be loaded: {cause}"),
+                "Remove the file and run the same command again; with a sanitizer, load its library first (LD_PRELOAD).",
+            )
+        })?;
+        let identity = Identity {
+            uuid: "cpu".to_string(),
+            name: "the kernels' twin on the CPU".to_string(),
+            capability: (0, 0),
+            processors: std::thread::available_parallelism().map_or(1, usize::from) as u32,
+            memory_bytes: memory("MemTotal:")?,
+            kernels: built.identity,
+        };
+        let marks = Mutex::new([None; MARKS]);
+        Ok(Self { library, identity, region: Vec::new(), marks, order: order()?, launches: AtomicU64::new(0) })
+    }
+
+    /// Blocks and threads in an order shuffled by this seed, another one every launch; 0: as they are numbered.
+    pub fn shuffled(mut self, seed: u64) -> Self {
+        self.order = seed;
+        self
+    }
+
+    /// The seed of the next launch.
+    fn next_order(&self) -> u64 {
+        let launch = self.launches.fetch_add(1, Ordering::Relaxed);
+        // Apart from each other for neighbouring seeds, and never 0.
+        if self.order == 0 { 0 } else { self.order.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(launch).max(1) }
+    }
+
+    fn base(&self) -> u64 {
+        self.region.as_ptr() as u64
+    }
+
+    /// The address as a pointer, if the bytes lie in the region.
+    fn within(&self, at: u64, bytes: usize, what: &str) -> Result<*mut u8> {
+        let end = at.checked_add(bytes as u64);
+        let region_end = self.base() + size_of_val(self.region.as_slice()) as u64;
+        if at < self.base() || end.is_none_or(|end| end > region_end) {
+            return Err(Error::internal(format!("{what}: {bytes} bytes at {at:#x} are not in the device's region")));
+        }
+        Ok(at as *mut u8)
+    }
+}
+
+impl Driver for OnCpu {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn reserve(&mut self, bytes: usize) -> Result<u64> {
+        self.region = Vec::new();
+        let units = bytes.div_ceil(size_of::<Unit>());
+        self.region.try_reserve_exact(units).map_err(|_| {
+            Error::new(
+                ExitCode::Memory,
+                "device memory",
+                format!("{bytes} bytes cannot be reserved on the CPU"),
+                "Ask for less, or end other programs.",
+            )
+        })?;
+        self.region.resize(units, Unit([UNSPECIFIED; 512]));
+        Ok(self.base())
+    }
+
+    fn free_bytes(&self) -> Result<u64> {
+        memory("MemAvailable:")
+    }
+
+    fn upload(&self, _: Stream, to: u64, from: &[u8]) -> Result<()> {
+        let to = self.within(to, from.len(), "upload")?;
+        // SAFETY: within the region, which nothing but kernels and copies refers to; the source is a slice elsewhere.
+        unsafe { std::ptr::copy(from.as_ptr(), to, from.len()) };
+        Ok(())
+    }
+
+    fn download(&self, _: Stream, from: u64, to: &mut [u8]) -> Result<()> {
+        let from = self.within(from, to.len(), "download")?;
+        // SAFETY: as in `upload`; the region is initialised since it was reserved.
+        unsafe { std::ptr::copy(from, to.as_mut_ptr(), to.len()) };
+        Ok(())
+    }
+
+    fn copy(&self, _: Stream, to: u64, from: u64, bytes: usize) -> Result<()> {
+        let (to, from) = (self.within(to, bytes, "copy")?, self.within(from, bytes, "copy")?);
+        // SAFETY: both are within the region; they may overlap.
+        unsafe { std::ptr::copy(from, to, bytes) };
+        Ok(())
+    }
+
+    fn zero(&self, _: Stream, at: u64, bytes: usize) -> Result<()> {
+        let at = self.within(at, bytes, "zero")?;
+        // SAFETY: within the region.
+        unsafe { std::ptr::write_bytes(at, 0, bytes) };
+        Ok(())
+    }
+
+    fn launch(&self, _: Stream, kernel: &'static str, grid: Grid, arguments: &[MaybeUninit<u8>]) -> Result<()> {
+        check(kernel, &grid)?;
+        let unknown = |cause| Error::internal(format!("kernel {kernel} is not in the kernels' library: {cause}"));
+        // SAFETY: the macro KERNEL of `kernels/kernel.cuh` exports this name with this type.
+        let size: Symbol<*const u64> =
+            unsafe { self.library.get(format!("{kernel}_arguments_size\0")) }.map_err(unknown)?;
+        // SAFETY: as above; a constant of the library.
+        let size = unsafe { **size };
+        if size != arguments.len() as u64 || arguments.len() > MOST_ARGUMENT_BYTES {
+            return Err(Error::internal(format!(
+                "kernel {kernel} takes {size} bytes of arguments and was given {}",
+                arguments.len()
+            )));
+        }
+        // SAFETY: as above.
+        let start: Symbol<Launch> = unsafe { self.library.get(format!("{kernel}_on_cpu\0")) }.map_err(unknown)?;
+        let mut aligned = [Unit([0; 512]); MOST_ARGUMENT_BYTES / size_of::<Unit>()];
+        let ([x, y, z], [tx, ty, tz]) = (grid.blocks, grid.threads);
+        let shape = [x, y, z, tx, ty, tz];
+        // SAFETY: the bytes fit as checked. The kernel takes them for the struct it declares, whose size is theirs; what
+        // its addresses point to is the caller's promise, as on a GPU.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                arguments.as_ptr().cast(),
+                aligned.as_mut_ptr().cast::<u8>(),
+                arguments.len(),
+            );
+            start(shape.as_ptr(), u64::from(grid.shared_bytes), self.next_order(), aligned.as_ptr().cast());
+        }
+        Ok(())
+    }
+
+    fn mark(&self, _: Stream, mark: Mark) -> Result<()> {
+        self.marks.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[mark.0] = Some(Instant::now());
+        Ok(())
+    }
+
+    fn wait_for(&self, _: Stream, _: Mark) -> Result<()> {
+        Ok(())
+    }
+
+    fn seconds(&self, from: Mark, to: Mark) -> Result<f64> {
+        let marks = self.marks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match (marks[from.0], marks[to.0]) {
+            (Some(from), Some(to)) => Ok(to.saturating_duration_since(from).as_secs_f64()),
+            _ => Err(Error::internal(format!("marks {} and {}: not both were put", from.0, to.0))),
+        }
+    }
+
+    fn finish(&self, _: Stream) -> Result<()> {
+        Ok(())
+    }
+
+    fn pinned(&self, bytes: usize) -> Result<Pinned> {
+        Ok(Pinned::new(Box::new(Heap { units: vec![Unit([0; 512]); bytes.div_ceil(size_of::<Unit>())], bytes })))
+    }
+}
+
+/// Refuses what a GPU would.
+fn check(kernel: &str, grid: &Grid) -> Result<()> {
+    let threads: u64 = grid.threads.iter().map(|n| u64::from(*n)).product();
+    let fits = grid.blocks.iter().zip(MOST_BLOCKS).all(|(blocks, most)| (1..=most).contains(blocks));
+    if fits && (1..=MOST_THREADS).contains(&threads) && grid.threads[2] <= 64 && grid.shared_bytes <= MOST_SHARED_BYTES
+    {
+        return Ok(());
+    }
+    Err(Error::internal(format!("kernel {kernel} cannot be launched as {grid:?}")))
+}
+
+fn order() -> Result<u64> {
+    let Ok(text) = std::env::var(ORDER_VARIABLE) else { return Ok(0) };
+    text.parse()
+        .map_err(|_| Error::usage(format!("{ORDER_VARIABLE}={text}: not a number"), "Give it a seed, such as 1."))
+}
+
+struct Heap {
+    units: Vec<Unit>,
+    bytes: usize,
+}
+
+impl PinnedMemory for Heap {
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: units are bytes without padding, and these are no more than there are.
+        unsafe { std::slice::from_raw_parts(self.units.as_ptr().cast(), self.bytes) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.units.as_mut_ptr().cast(), self.bytes) }
+    }
+}
+
+/// A line of /proc/meminfo, in bytes.
+fn memory(key: &str) -> Result<u64> {
+    let path = Path::new("/proc/meminfo");
+    let text = std::fs::read_to_string(path).map_err(|cause| Error::reading(path, &cause))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key));
+    let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.map(|kib| kib << 10).ok_or_else(|| Error::internal(format!("/proc/meminfo has no line {key}")))
+}
+
+#[cfg(test)]
+mod tests;
