@@ -2,8 +2,7 @@
 
 pub mod prepare;
 mod resident;
-mod transform;
+pub mod transform;
 
 pub use resident::Resident;
-pub use transform::HostTransform;
 pub use transform::Transform;

@@ -76,3 +76,38 @@ impl<'f> Resident<'f> {
         self.owners.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::arena::Arena;
+    use crate::device::OnCpu;
+    use crate::device::Precision;
+
+    use super::*;
+
+    #[test]
+    fn the_first_that_come_stay() {
+        assert_eq!(Resident::capacity(1000, 300, 10), (3, 900));
+        assert_eq!(Resident::capacity(1 << 40, 300, 10), (10, 3000));
+        assert_eq!(Resident::capacity(299, 300, 10), (0, 0));
+        let mut driver = OnCpu::open(Precision::Single).expect("a compiler");
+        let base = driver.reserve(1024).expect("memory");
+        Arena::of_device(1024).run(|frame| {
+            let mut resident = Resident::new(frame, base, 2, 5, 9).expect("room");
+            let mut keep = |particle: u32| {
+                let images = [particle as u8; 5];
+                resident.keep(&driver, Stream::Upload, particle, &images).expect("room").inspect(|at| {
+                    let mut found = [0; 5];
+                    driver.download(Stream::Download, *at, &mut found).expect("memory");
+                    assert_eq!(found, images);
+                })
+            };
+            let slots = [keep(7), keep(3), keep(7), keep(5)];
+            assert!(slots[0].is_some() && slots[1].is_some() && slots[0] != slots[1]);
+            assert_eq!((slots[2], slots[3]), (slots[0], None));
+            assert_eq!((resident.slot(3), resident.slot(5), resident.len()), (slots[1], None, 2));
+            resident.clear();
+            assert!(resident.is_empty() && resident.slot(3).is_none());
+        });
+    }
+}

@@ -40,15 +40,6 @@ pub struct MaskArguments {
 
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub struct DetectorArguments {
-    pub halves: u64,
-    pub gain: u64,
-    pub scale: f64,
-    pub coefficients: u32,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
 pub struct WindowArguments {
     pub particles: u64,
     pub halves: u64,

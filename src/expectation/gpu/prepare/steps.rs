@@ -7,6 +7,7 @@ use crate::device;
 use crate::device::Grid;
 use crate::device::Stream;
 use crate::error::Result;
+use crate::expectation::gpu::transform::GainArguments;
 use crate::expectation::task::Comparison;
 use crate::imaging::ctf;
 
@@ -15,7 +16,6 @@ use super::Preparation;
 use super::Rows;
 use super::kernels::CtfArguments;
 use super::kernels::DecodeArguments;
-use super::kernels::DetectorArguments;
 use super::kernels::FactorsArguments;
 use super::kernels::MaskArguments;
 use super::kernels::NoiseArguments;
@@ -86,9 +86,9 @@ impl Preparation<'_, '_> {
         if self.memory.detector.is_empty() {
             return Ok(());
         }
-        let (gain, coefficients) = (self.at(self.memory.detector), self.sizes.half() as u32);
-        let arguments = DetectorArguments { halves, gain, scale: 1.0, coefficients };
-        self.launch("detector", Self::each(part, self.sizes.half()), &arguments)
+        let (gains, coefficients) = (self.at(self.memory.detector), self.sizes.half() as u32);
+        let arguments = GainArguments { halves, gains, scale: 1.0, coefficients };
+        self.launch("gain", Self::each(part, self.sizes.half()), &arguments)
     }
 
     fn mask(&self, part: Part) -> Result<()> {

@@ -12,8 +12,8 @@ use crate::device::Precision;
 use crate::device::Stream;
 use crate::error::Result;
 use crate::expectation::Scalar;
-use crate::expectation::gpu::HostTransform;
 use crate::expectation::gpu::Resident;
+use crate::expectation::gpu::transform;
 use crate::expectation::group::Group;
 use crate::expectation::products::Config;
 use crate::expectation::products::Next;
@@ -160,9 +160,10 @@ pub fn on_device<T: Scalar + device::Plain>(
                 let memory = memory(frame, &sizes)?;
                 let Some(driver) = driver else { return Ok(None) };
                 let [masked, unmasked, power, weight] = places.map(|place| base + place.offset() as u64);
-                let transform = HostTransform::new(sizes.edge);
+                let work = base + memory.transform.offset() as u64;
+                let (transform, _) = transform::of_device(driver, sizes.edge, sizes.at_once, work)?;
                 let mut preparation =
-                    Preparation::new(driver, precision, &transform, base, &task, &group, sizes, memory)?;
+                    Preparation::new(driver, precision, &*transform, base, &task, &group, sizes, memory)?;
                 let shape = config().shape::<T>(&task, &group, PARTICLES);
                 let mut records: Vec<Record> = (0..PARTICLES).map(|_| Record::new(&shape)).collect();
                 records.iter_mut().enumerate().for_each(|(p, record)| record.start(p as u32, p, &shape));
