@@ -148,8 +148,9 @@ inline Block &own_block() {
     return block;
 }
 
-// One word, found without a call: kernels ask for their number all the time.
-inline thread_local Block *present __attribute__((tls_model("initial-exec"))) = nullptr;
+// Not of the initial-exec model, quick as it is: with it all shared memory of all kernels would have to fit into the
+// few hundred bytes that the loader keeps for libraries that come late.
+inline thread_local Block *present = nullptr;
 
 inline Block &block() {
     return *present;

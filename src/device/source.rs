@@ -52,6 +52,8 @@ impl Source {
         "energy.cuh": true,
         "product.cuh": true,
         "mma.cuh": true,
+        "prepare.cuh": true,
+        "stored.cuh": true,
         "shift.cu": false,
         "project.cu": false,
         "coarse_power.cu": false,
@@ -73,6 +75,15 @@ impl Source {
         "compact.cu": false,
         "sums.cu": false,
         "residual.cu": false,
+        "ctf.cu": false,
+        "decode.cu": false,
+        "factors.cu": false,
+        "gain.cu": false,
+        "mask.cu": false,
+        "noise.cu": false,
+        "pixels.cu": false,
+        "spectrum.cu": false,
+        "window.cu": false,
     ];
 
     /// What stands for CUDA's compiler on the CPU.
@@ -85,7 +96,12 @@ impl Source {
 
     /// The one file that is compiled: it includes all others by name.
     pub fn program() -> String {
-        let files = Self::ALL.iter().filter(|source| !source.is_header);
+        Self::program_with(&[])
+    }
+
+    /// The same with more files.
+    pub fn program_with(more: &[Self]) -> String {
+        let files = Self::ALL.iter().chain(more).filter(|source| !source.is_header);
         files.map(|source| format!("#include \"{}\"\n", source.name)).collect()
     }
 

@@ -15,9 +15,12 @@ mod link;
 mod memory;
 mod narrow;
 mod planes;
+pub mod prepare;
+mod resident;
 mod search;
 mod select;
 mod tables;
+pub mod transform;
 pub mod trial;
 
 pub use coarse::CoarseArguments;
@@ -36,3 +39,5 @@ pub use link::Link;
 pub use narrow::launch_largest;
 pub use narrow::launch_narrow;
 pub use narrow::scale_to_fit;
+pub use resident::Resident;
+pub use transform::Transform;

@@ -19,6 +19,7 @@ use relion_rs::expectation::products::Next;
 use relion_rs::expectation::products::Watch;
 use relion_rs::expectation::products::expect_watched;
 use relion_rs::expectation::products::sums;
+use relion_rs::formats::mrc::PixelFormat;
 use relion_rs::product::Isa;
 use relion_rs::product::Voxel;
 use relion_rs::sampling::LocalPrior;
@@ -48,6 +49,10 @@ struct Alarmed<'a> {
 impl ImageSource for Alarmed<'_> {
     fn read(&self, wanted: &[ImageName], stride: usize, request: &mut [u8], out: &mut [u8]) -> Result<()> {
         ImageSource::read(self.scene, wanted, stride, request, out)
+    }
+
+    fn format(&self, image: ImageName) -> PixelFormat {
+        self.scene.format(image)
     }
 
     fn decode(&self, image: ImageName, place: &[u8], out: &mut [f32]) {

@@ -5,6 +5,7 @@ use relion_rs::dataset::ImageName;
 use relion_rs::error::{Error, Result};
 use relion_rs::expectation::products::{self, Config};
 use relion_rs::expectation::{ImageSource, Scalar, Task};
+use relion_rs::formats::mrc::PixelFormat;
 use relion_rs::fourier;
 use relion_rs::fourier::RealFft2;
 use relion_rs::imaging::mtf::Mtf;
@@ -254,6 +255,10 @@ impl ImageSource for Torn<'_> {
             return Err(Error::bad_data(self.0.dataset.image_name(*image), "torn", "Mend it."));
         }
         ImageSource::read(self.0, wanted, stride, request, out)
+    }
+
+    fn format(&self, image: ImageName) -> PixelFormat {
+        self.0.format(image)
     }
 
     fn decode(&self, image: ImageName, place: &[u8], out: &mut [f32]) {
