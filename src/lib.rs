@@ -7,9 +7,6 @@
 
 #![deny(unsafe_code)]
 
-#[cfg(feature = "cuda")]
-compile_error!("feature `cuda` is declared for the GPU engine, which is not part of this version: build without it");
-
 // Shared by launcher and engine.
 pub mod background;
 pub mod error;
@@ -18,6 +15,7 @@ pub mod units;
 // Leaves: no cryo-EM meaning, no files, and none uses another.
 pub mod arena;
 pub mod comm;
+pub mod device;
 pub mod fourier;
 pub mod product;
 pub mod rotation;

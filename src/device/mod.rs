@@ -4,16 +4,23 @@
 //! ([`crate::arena::Arena::of_device`]), addresses are `base + offset`. Work is put into [`Stream`]s, each in order.
 //! A kernel takes one argument, a plain struct; `kernels/README.md` lists them.
 
-mod on_cpu;
+mod found;
 mod source;
 
 use std::fmt::Debug;
 
 use crate::error::Result;
 
-pub use on_cpu::OnCpu;
+pub use found::Absent;
+pub use found::Found;
+pub use found::Library;
+pub use found::devices;
+pub use found::libraries;
 pub use source::Precision;
 pub use source::Source;
+
+/// Whether this program was built with the feature `cuda`.
+pub const IS_BUILT: bool = cfg!(feature = "cuda");
 
 /// A queue of work; work of different streams may overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::process::Command;
 /// Used by every room.
 const SHARED: &[&str] = &["background", "error", "units"];
 /// Use nothing but `SHARED`.
-const LEAVES: &[&str] = &["arena", "comm", "fourier", "product", "rotation", "weights"];
+const LEAVES: &[&str] = &["arena", "comm", "device", "fourier", "product", "rotation", "weights"];
 /// A room may use the leaves and the rooms before it.
 const ROOMS: &[&str] = &[
     "plan",
