@@ -66,18 +66,26 @@ impl Absent {
 
     pub fn fix(&self) -> String {
         match self {
-            Self::Feature => "Build an engine with CUDA (`cargo build --release --features cuda --bin relion-rs-rank`), or \
+            Self::Feature => {
+                "Build an engine with CUDA (`cargo build --release --features cuda --bin relion-rs-rank`), or \
                               compute on CPUs: --backend cpu."
-                .to_owned(),
-            Self::Driver { .. } => "Run on a machine with NVIDIA's driver (libcuda.so.1; `nvidia-smi` shows it), or compute \
+                    .to_owned()
+            }
+            Self::Driver { .. } => {
+                "Run on a machine with NVIDIA's driver (libcuda.so.1; `nvidia-smi` shows it), or compute \
                                     on CPUs: --backend cpu."
-                .to_owned(),
-            Self::Library { .. } => "Load a CUDA module (`modules` in the site file), or put the library's folder into \
+                    .to_owned()
+            }
+            Self::Library { .. } => {
+                "Load a CUDA module (`modules` in the site file), or put the library's folder into \
                                      LD_LIBRARY_PATH; `relion-rs doctor` tells what is found."
-                .to_owned(),
-            Self::Device => "Ask for one (`relion-rs submit --gpus 1`), look at CUDA_VISIBLE_DEVICES and `nvidia-smi -L`, or \
+                    .to_owned()
+            }
+            Self::Device => {
+                "Ask for one (`relion-rs submit --gpus 1`), look at CUDA_VISIBLE_DEVICES and `nvidia-smi -L`, or \
                              compute on CPUs: --backend cpu."
-                .to_owned(),
+                    .to_owned()
+            }
             Self::InUse { .. } => "Wait for that process (`nvidia-smi` names it), choose another GPU by \
                                    CUDA_VISIBLE_DEVICES, or have the mode changed: nvidia-smi -c DEFAULT."
                 .to_owned(),
