@@ -2,6 +2,7 @@
 
 use crate::error::ExitCode;
 use crate::error::Result;
+use crate::plan::Backend;
 use crate::plan::format_bytes;
 use crate::refine::plan;
 use crate::refine::plan::Allocation;
@@ -28,7 +29,12 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
     for warning in &resolved.warnings {
         screen.warning(warning);
     }
-    let estimate = plan::plan(&resolved.plan)?;
+    let mut wanted = resolved.plan;
+    // Who tells the memory of a GPU means one.
+    if wanted.backend == Backend::Auto && wanted.gpu_memory_bytes.is_some() {
+        wanted.backend = Backend::Cuda;
+    }
+    let estimate = plan::plan(&wanted)?;
     if screen.is_json() {
         screen.print_json(&estimate)?;
     } else {
