@@ -13,6 +13,7 @@ use relion_rs::cli::CheckpointVerb;
 use relion_rs::cli::Export;
 use relion_rs::cli::narrate;
 use relion_rs::comm::Team;
+use relion_rs::device;
 use relion_rs::error::Error;
 use relion_rs::error::ExitCode;
 use relion_rs::error::Result;
@@ -36,7 +37,7 @@ struct Arguments {
     /// Go on although inputs have changed, and from before what a newer program did
     #[arg(long)]
     force: bool,
-    /// Refuse to go on with another version, precision or instruction set
+    /// Refuse to go on with another version, precision, instruction set, backend or kind of GPU
     #[arg(long)]
     exact: bool,
     /// Show no progress: whoever started this does
@@ -153,13 +154,23 @@ fn work(run_dir: &RunDir, resume: Resume, manner: &Manner) -> Result<ExitCode> {
 
 fn probe() -> Result<ExitCode> {
     let (major, minor, release) = hdf5::library_version();
+    let (devices, no_device) = match device::devices() {
+        Ok(devices) if devices.is_empty() => (Vec::new(), Some(device::Absent::Device.error())),
+        Ok(devices) => (devices, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let no_device = no_device.map(|error| serde_json::json!({ "problem": error.problem, "fix": error.fix }));
     let seen = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "hdf5": format!("{major}.{minor}.{release}"),
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
         "instruction_set": InstructionSet::Auto.on_this_machine()?.name(),
         "mpi": Team::library(),
-        "backends": ["cpu"],
+        "backends": if device::IS_BUILT { &["cpu", "cuda"][..] } else { &["cpu"] },
+        "devices": devices,
+        "no_device": no_device,
+        "libraries": device::libraries(),
+        "kernels": device::Source::digest(),
     });
     print(&seen.to_string())?;
     Ok(ExitCode::Done)

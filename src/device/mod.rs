@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod cache;
+mod found;
 mod on_cpu;
 mod plain;
 mod source;
@@ -16,6 +17,11 @@ use std::mem::MaybeUninit;
 
 use crate::error::Result;
 
+pub use found::Absent;
+pub use found::Found;
+pub use found::Library;
+pub use found::devices;
+pub use found::libraries;
 pub use on_cpu::OnCpu;
 pub use plain::Plain;
 pub use plain::bytes_of;
@@ -25,6 +31,9 @@ pub use plain::launch;
 pub use plain::upload;
 pub use source::Precision;
 pub use source::Source;
+
+/// Whether this program was built with the feature `cuda`.
+pub const IS_BUILT: bool = cfg!(feature = "cuda");
 
 /// A queue of work; work of different streams may overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

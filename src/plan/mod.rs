@@ -26,6 +26,7 @@ pub use defaults::defaults;
 pub use job_file::JobFile;
 pub use job_file::read_table;
 pub use kinds::Backend;
+pub use kinds::CoarseForm;
 pub use kinds::InstructionSet;
 pub use kinds::JobKind;
 pub use kinds::Precision;

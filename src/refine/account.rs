@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::device::Found;
 use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::Outcome;
@@ -16,6 +17,7 @@ use crate::plan::Plan;
 use crate::plan::RunDir;
 use crate::plan::progress;
 use crate::plan::progress::ArenaPoint;
+use crate::plan::progress::Device;
 use crate::plan::progress::Event;
 use crate::plan::progress::IterationFinished;
 use crate::plan::progress::ProgressWriter;
@@ -26,6 +28,7 @@ use super::Job;
 use super::ending::Ending;
 use super::ending::repeated;
 use super::inputs::Inputs;
+use super::ranks::Chosen;
 use super::step::Memory;
 
 /// Share of particles that may be set aside before the run stops.
@@ -45,6 +48,7 @@ const CHECKPOINT: &str = "checkpoint";
 /// The account of a run.
 pub struct Account<'a> {
     plan: &'a Plan,
+    on: &'a Chosen,
     progress: ProgressWriter,
     path: PathBuf,
     begin: Instant,
@@ -59,10 +63,11 @@ pub struct Account<'a> {
 }
 
 impl<'a> Account<'a> {
-    pub fn open(run_dir: &RunDir, plan: &'a Plan) -> Result<Self> {
+    pub fn open(run_dir: &RunDir, plan: &'a Plan, on: &'a Chosen) -> Result<Self> {
         let now = Instant::now();
         Ok(Self {
             plan,
+            on,
             progress: ProgressWriter::open(&run_dir.progress())?,
             path: run_dir.progress(),
             begin: now,
@@ -95,6 +100,9 @@ impl<'a> Account<'a> {
             threads: self.plan.thread_count(),
             instruction_set: inputs.isa.name().to_owned(),
             precision: inputs.origin.identity.precision.clone(),
+            backend: self.on.backend.name().to_owned(),
+            backend_why: self.on.why.clone(),
+            device: self.on.device.as_ref().map(|on| device(&on.found)),
             particles: inputs.dataset.particles.len(),
             classes: self.plan.classes,
             box_pixels: inputs.box_pixels(),
@@ -229,6 +237,7 @@ impl<'a> Account<'a> {
             arena_reserved_bytes: memory.reserved,
             arena_layout: memory.layout,
             planned_bytes: memory.planned,
+            device: memory.device,
             resident_peak_bytes: resident_peak_bytes(),
             phase_seconds: self.phases.clone(),
             coarse_operations: self.coarse_operations,
@@ -249,6 +258,16 @@ impl<'a> Account<'a> {
             cpu_seconds: cpu_seconds() - self.begin_cpu,
             resident_peak_bytes: resident_peak_bytes(),
         })
+    }
+}
+
+fn device(found: &Found) -> Device {
+    let (major, minor) = found.capability;
+    Device {
+        name: found.name.clone(),
+        uuid: found.uuid.clone(),
+        compute_capability: format!("{major}.{minor}"),
+        memory_bytes: found.memory_bytes,
     }
 }
 

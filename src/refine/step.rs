@@ -24,6 +24,7 @@ use crate::maximisation::classes;
 use crate::model::State;
 use crate::plan::Plan;
 use crate::plan::Precision;
+use crate::plan::progress::DeviceFigures;
 use crate::plan::progress::WeightMemory;
 use crate::weights;
 
@@ -70,6 +71,8 @@ pub struct Memory {
     pub planned: u64,
     /// Digest of the arena's layout.
     pub layout: String,
+    /// Of a GPU.
+    pub device: Option<DeviceFigures>,
     pub events: Vec<Event>,
 }
 
@@ -166,6 +169,7 @@ impl Engine {
             reserved: arena.capacity() as u64,
             planned: planned as u64,
             layout: layout.digest(),
+            device: None,
             events: arena.take_events(),
         };
         Ok(Some(Done { old, finale, memory }))
