@@ -138,8 +138,7 @@ impl Arena {
     pub const UNLIMITED: usize = usize::MAX / 2;
 
     fn nowhere(capacity: usize, alignment: usize) -> Self {
-        let shared =
-            Shared { base: std::ptr::null_mut(), capacity, alignment, record: Mutex::new(Record::new()) };
+        let shared = Shared { base: std::ptr::null_mut(), capacity, alignment, record: Mutex::new(Record::new()) };
         Self { shared, _memory: None }
     }
 
