@@ -30,6 +30,7 @@ use crate::plan::RunDir;
 
 pub use chart::Axis;
 pub use chart::Chart;
+pub use chart::Scale;
 pub use chart::Series;
 pub use raster::png;
 pub use scene::SERIES;

@@ -63,6 +63,8 @@ struct Row {
     /// Smallest that the largest free block ever was.
     least_free_bytes: u64,
     worst_fragmentation: f64,
+    /// Most free bytes that were not in the largest free block.
+    most_unusable_bytes: u64,
     waits: usize,
     failed_requests: usize,
 }
@@ -75,6 +77,7 @@ impl Row {
             peak_bytes: outcome.peak,
             least_free_bytes: outcome.least_free,
             worst_fragmentation: outcome.worst_fragmentation(),
+            most_unusable_bytes: outcome.most_unusable,
             waits: outcome.waits,
             failed_requests: outcome.failed,
         }
@@ -165,7 +168,7 @@ fn enough_line(what: &str, enough: Option<u64>) -> String {
 }
 
 fn text(rows: &[Row]) -> String {
-    let cells: Vec<[String; 7]> = rows
+    let cells: Vec<[String; 8]> = rows
         .iter()
         .map(|row| {
             [
@@ -174,12 +177,13 @@ fn text(rows: &[Row]) -> String {
                 format_bytes(row.peak_bytes),
                 format_bytes(row.least_free_bytes),
                 format!("{:.1} %", 100.0 * row.worst_fragmentation),
+                format_bytes(row.most_unusable_bytes),
                 row.waits.to_string(),
                 row.failed_requests.to_string(),
             ]
         })
         .collect();
-    let head = ["allocator", "pool", "peak", "least free", "fragmentation", "waits", "failed"];
+    let head = ["allocator", "pool", "peak", "largest hole, least", "fragmentation", "lost to it", "waits", "failed"];
     table(head, &cells)
 }
 
@@ -200,7 +204,10 @@ fn series(colour: usize, values: &[f64]) -> Series {
 }
 
 fn axis(steps: usize) -> Axis {
-    Axis::linear("request", 0.0, steps as f64)
+    let mut x = Axis::linear("request", 0.0, steps as f64);
+    x.high = steps.max(1) as f64;
+    x.ticks.retain(|(value, _)| *value <= x.high);
+    x
 }
 
 fn chart(stack: &Outcome, list: &Outcome, pool: u64) -> Chart {

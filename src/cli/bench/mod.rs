@@ -4,6 +4,7 @@ mod arena;
 mod list;
 mod progress;
 mod replay;
+mod speedup;
 mod table;
 mod weights;
 
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
+use crate::plan::Precision;
 use crate::report;
 use crate::report::Chart;
 
@@ -26,12 +28,22 @@ pub enum Verb {
     Weights(weights::Arguments),
     /// The memory stack of a run's latest iteration beside a list allocator that is asked for the same
     Arena(arena::Arguments),
+    /// Whole iterations on CPUs and on a GPU, with the same number of ranks, in turn
+    Speedup(Box<speedup::Arguments>),
 }
 
 pub fn run(verb: &Verb, screen: &Screen) -> Result<ExitCode> {
     match verb {
         Verb::Weights(arguments) => weights::run(arguments, screen),
         Verb::Arena(arguments) => arena::run(arguments, screen),
+        Verb::Speedup(arguments) => speedup::run(arguments, screen),
+    }
+}
+
+fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Single => "single",
+        Precision::Double => "double",
     }
 }
 

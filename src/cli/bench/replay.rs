@@ -49,10 +49,11 @@ pub struct Outcome {
     /// End of what was in use, after each step.
     pub tops: Vec<u64>,
     pub peak: u64,
-    /// When all free bytes were least useful: the share of them that no single request could have, over time.
+    /// The share of the free bytes that no single request could have, after each step.
     pub fragmentation: Vec<f64>,
-    /// Smallest that the largest free block ever was.
+    /// Smallest that the largest free block ever was, and most free bytes outside of it.
     pub least_free: u64,
+    pub most_unusable: u64,
     /// Requests that had to wait for all events.
     pub waits: usize,
     /// Requests that found no room even then.
@@ -201,6 +202,7 @@ pub fn list(steps: &[Step], pool_bytes: u64, model: &Model) -> Outcome {
         outcome.tops.push(list.top());
         outcome.fragmentation.push(fragmentation(free));
         outcome.least_free = outcome.least_free.min(free.1);
+        outcome.most_unusable = outcome.most_unusable.max(free.0 - free.1);
     }
     outcome.peak = outcome.tops.iter().copied().max().unwrap_or(0);
     outcome
@@ -313,6 +315,7 @@ mod tests {
         let outcome = list(&steps, 6 * K, &ALONE);
         assert_eq!((outcome.failed, outcome.waits), (1, 0));
         assert!((outcome.worst_fragmentation() - 0.4).abs() < 1e-12, "3 K and 2 K: {outcome:?}");
+        assert_eq!(outcome.most_unusable, 2 * K);
         // Last in, first out: what a stack has free is one stretch.
         assert_eq!(stack(&steps, 8 * K).worst_fragmentation(), 0.0);
     }

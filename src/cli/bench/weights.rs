@@ -19,6 +19,7 @@ use crate::weights;
 
 use super::draw;
 use super::picture;
+use super::precision_name;
 use super::progress;
 use super::table::table;
 use crate::cli::screen::Screen;
@@ -79,13 +80,6 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
 
 fn precision_named(name: &str) -> Option<Precision> {
     [Precision::Single, Precision::Double].into_iter().find(|precision| precision_name(*precision) == name)
-}
-
-fn precision_name(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Single => "single",
-        Precision::Double => "double",
-    }
 }
 
 fn bytes(precision: Precision) -> usize {
