@@ -74,6 +74,8 @@ pub struct Memory {
     /// Of a GPU.
     pub device: Option<DeviceFigures>,
     pub events: Vec<Event>,
+    /// Batches of particles, of all ranks together.
+    pub batches: usize,
 }
 
 /// What an iteration leaves beside the new state.
@@ -163,6 +165,7 @@ impl Engine {
         })?;
         let Some((old, outcomes, finale)) = both else { return Ok(None) };
         let layout = arena.layout();
+        let batches = counts.iter().flatten().map(|blocks| blocks.div_ceil(config.blocks_per_batch)).sum();
         let memory = Memory {
             weights: weight_memory::<T>(&outcomes),
             peak: layout.peak as u64,
@@ -171,6 +174,7 @@ impl Engine {
             layout: layout.digest(),
             device: None,
             events: arena.take_events(),
+            batches,
         };
         Ok(Some(Done { old, finale, memory }))
     }
