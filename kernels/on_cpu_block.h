@@ -149,7 +149,7 @@ inline Block &own_block() {
 }
 
 // One word, found without a call: kernels ask for their number all the time.
-inline thread_local Block *present __attribute__((tls_model("initial-exec"))) = nullptr;
+inline thread_local Block *present = nullptr;
 
 inline Block &block() {
     return *present;

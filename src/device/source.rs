@@ -46,6 +46,16 @@ impl Source {
     /// All files, headers first. One program holds every kernel: [`Self::program`].
     pub const ALL: &[Self] = sources![
         "kernel.cuh": true,
+        "energy.cuh": true,
+        "mma.cuh": true,
+        "product.cuh": true,
+        "coarse_direct.cu": false,
+        "coarse_matrix.cu": false,
+        "coarse_power.cu": false,
+        "coarse_product.cu": false,
+        "coarse_tile.cu": false,
+        "largest.cu": false,
+        "narrow.cu": false,
         "shift.cu": false,
     ];
 
