@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+mod bench;
 mod branch;
 mod cancel;
 mod check;

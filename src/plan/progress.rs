@@ -69,6 +69,12 @@ pub enum Event {
     /// Top of the memory arena over an iteration, at the opening and closing of its frames.
     ArenaTrace {
         points: Vec<ArenaPoint>,
+        /// All that was asked of it, in order; only the beginning of very many.
+        #[serde(default)]
+        requests: Vec<ArenaRequest>,
+        /// Batches of particles in the iteration; a batch may find the buffers of the one before.
+        #[serde(default)]
+        batches: usize,
     },
     /// A checkpoint is on disk.
     Checkpoint {
@@ -174,6 +180,32 @@ pub struct ArenaPoint {
     /// Kind of the frame that opened or closed.
     pub frame: String,
     pub top_bytes: u64,
+}
+
+/// One request to the arena.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArenaRequest {
+    /// Kind of the frame.
+    pub frame: String,
+    #[serde(flatten)]
+    pub change: ArenaChange,
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum ArenaChange {
+    Opened,
+    Took {
+        name: String,
+        offset: u64,
+        bytes: u64,
+    },
+    /// Whatever lay from `base` up to `end` was given back.
+    Closed {
+        base: u64,
+        end: u64,
+    },
 }
 
 /// One rank's place.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::arena::Change;
 use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::Outcome;
@@ -15,7 +16,9 @@ use crate::model::State;
 use crate::plan::Plan;
 use crate::plan::RunDir;
 use crate::plan::progress;
+use crate::plan::progress::ArenaChange;
 use crate::plan::progress::ArenaPoint;
+use crate::plan::progress::ArenaRequest;
 use crate::plan::progress::Event;
 use crate::plan::progress::IterationFinished;
 use crate::plan::progress::ProgressWriter;
@@ -34,6 +37,9 @@ const MOST_SET_ASIDE: f64 = 0.1;
 const MOST_NAMED: usize = 20;
 /// Points of the arena's trace written in an iteration.
 const MOST_TRACE_POINTS: usize = 500;
+
+/// Requests to the arena written in an iteration.
+const MOST_REQUESTS: usize = 4000;
 
 /// The phase that is divided once it is over; what is left is the rest of it.
 pub const EXPECTATION: &str = "expectation";
@@ -194,11 +200,13 @@ impl<'a> Account<'a> {
             frame: event.kind.name().to_owned(),
             top_bytes: event.top as u64,
         };
-        let stride = memory.events.len().div_ceil(MOST_TRACE_POINTS).max(1);
+        let frames: Vec<crate::arena::Event> = memory.events.iter().filter(|e| e.is_of_frame()).copied().collect();
+        let stride = frames.len().div_ceil(MOST_TRACE_POINTS).max(1);
         // Of events that fall together the highest counts.
         let highest = |events: &[crate::arena::Event]| events.iter().max_by_key(|event| event.top).map(point);
-        let points = memory.events.chunks(stride).filter_map(highest).collect();
-        self.progress.write(Event::ArenaTrace { points })?;
+        let points = frames.chunks(stride).filter_map(highest).collect();
+        let requests = memory.events.iter().take(MOST_REQUESTS).map(request).collect();
+        self.progress.write(Event::ArenaTrace { points, requests, batches: memory.batches })?;
         let (half, sampling, convergence) = (&state.halves[0], &state.sampling, &state.convergence);
         let classes = || state.halves[0].classes.iter();
         let finished = IterationFinished {
@@ -250,6 +258,17 @@ impl<'a> Account<'a> {
             resident_peak_bytes: resident_peak_bytes(),
         })
     }
+}
+
+fn request(event: &crate::arena::Event) -> ArenaRequest {
+    let change = match event.change {
+        Change::Opened => ArenaChange::Opened,
+        Change::Took { name, offset, bytes } => {
+            ArenaChange::Took { name: name.to_owned(), offset: offset as u64, bytes: bytes as u64 }
+        }
+        Change::Closed { base, end } => ArenaChange::Closed { base: base as u64, end: end as u64 },
+    };
+    ArenaRequest { frame: event.kind.name().to_owned(), change }
 }
 
 /// CPU seconds of this process.

@@ -71,6 +71,8 @@ pub struct Memory {
     /// Digest of the arena's layout.
     pub layout: String,
     pub events: Vec<Event>,
+    /// Batches of particles, of all ranks together.
+    pub batches: usize,
 }
 
 /// What an iteration leaves beside the new state.
@@ -160,6 +162,7 @@ impl Engine {
         })?;
         let Some((old, outcomes, finale)) = both else { return Ok(None) };
         let layout = arena.layout();
+        let batches = counts.iter().flatten().map(|blocks| blocks.div_ceil(config.blocks_per_batch)).sum();
         let memory = Memory {
             weights: weight_memory::<T>(&outcomes),
             peak: layout.peak as u64,
@@ -167,6 +170,7 @@ impl Engine {
             planned: planned as u64,
             layout: layout.digest(),
             events: arena.take_events(),
+            batches,
         };
         Ok(Some(Done { old, finale, memory }))
     }

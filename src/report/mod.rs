@@ -28,6 +28,12 @@ use crate::error::Result;
 use crate::outputs::atomic;
 use crate::plan::RunDir;
 
+pub use chart::Axis;
+pub use chart::Chart;
+pub use chart::Series;
+pub use raster::png;
+pub use scene::SERIES;
+
 /// Writes `report.html` and one PNG a figure under `report/` of a run folder; returns the page's path.
 ///
 /// # Errors

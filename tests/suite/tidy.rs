@@ -43,6 +43,7 @@ const LAUNCHER: &[&str] = &[
     "postprocess",
     "simulate",
     "report",
+    "weights",
 ];
 /// The one way from the launcher into the engine: counting memory before anything runs.
 const COUNTING: &str = "crate::refine::plan";
