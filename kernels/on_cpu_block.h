@@ -148,7 +148,8 @@ inline Block &own_block() {
     return block;
 }
 
-// One word, found without a call: kernels ask for their number all the time.
+// Not of the initial-exec model, quick as it is: with it all shared memory of all kernels would have to fit into the
+// few hundred bytes that the loader keeps for libraries that come late.
 inline thread_local Block *present = nullptr;
 
 inline Block &block() {

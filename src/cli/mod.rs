@@ -38,6 +38,7 @@ mod resume;
 mod run;
 mod screen;
 mod simulate;
+mod specimen;
 mod stage;
 mod start;
 mod status;

@@ -30,8 +30,10 @@ use crate::plan::RunDir;
 
 pub use chart::Axis;
 pub use chart::Chart;
+pub use chart::Scale;
 pub use chart::Series;
 pub use raster::png;
+pub use scene::INK;
 pub use scene::SERIES;
 
 /// Writes `report.html` and one PNG a figure under `report/` of a run folder; returns the page's path.

@@ -1,6 +1,7 @@
 //! `bench`: the program measured, one file a benchmark.
 
 mod arena;
+mod gsd;
 mod list;
 mod progress;
 mod replay;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
+use crate::plan::Precision;
 use crate::report;
 use crate::report::Chart;
 
@@ -26,12 +28,22 @@ pub enum Verb {
     Weights(weights::Arguments),
     /// The memory stack of a run's latest iteration beside a list allocator that is asked for the same
     Arena(arena::Arguments),
+    /// The coarse pass's squared differences on a GPU, form by form, beside the engine's own
+    Gsd(gsd::Arguments),
 }
 
 pub fn run(verb: &Verb, screen: &Screen) -> Result<ExitCode> {
     match verb {
         Verb::Weights(arguments) => weights::run(arguments, screen),
         Verb::Arena(arguments) => arena::run(arguments, screen),
+        Verb::Gsd(arguments) => gsd::run(arguments, screen),
+    }
+}
+
+fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Single => "single",
+        Precision::Double => "double",
     }
 }
 
