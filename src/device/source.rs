@@ -69,7 +69,12 @@ impl Source {
 
     /// The one file that is compiled: it includes all others by name.
     pub fn program() -> String {
-        let files = Self::ALL.iter().filter(|source| !source.is_header);
+        Self::program_with(&[])
+    }
+
+    /// The same with more files.
+    pub fn program_with(more: &[Self]) -> String {
+        let files = Self::ALL.iter().chain(more).filter(|source| !source.is_header);
         files.map(|source| format!("#include \"{}\"\n", source.name)).collect()
     }
 

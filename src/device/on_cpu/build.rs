@@ -25,12 +25,12 @@ pub struct Built {
     pub identity: String,
 }
 
-/// The shared library, compiled unless it is there.
-pub fn library(precision: Precision) -> Result<Built> {
+/// The shared library of all kernels and `more`, compiled unless it is there.
+pub fn library(precision: Precision, more: &[Source]) -> Result<Built> {
     let flags = std::env::var(FLAGS_VARIABLE).unwrap_or_else(|_| USUAL_FLAGS.to_string());
     let compiler = output(Command::new(COMPILER).arg("-dumpfullversion").arg("-dumpversion"))?;
     let compiler = format!("{COMPILER} {}", compiler.trim());
-    let digest = digest(precision, &flags, &compiler);
+    let digest = digest(precision, more, &flags, &compiler);
     let folder = cache_folder()?.join("on-cpu");
     let path = folder.join(format!("{digest}-{}.so", precision.name()));
     let identity = format!("{digest} by {compiler} {flags}");
@@ -44,36 +44,36 @@ pub fn library(precision: Precision) -> Result<Built> {
     let lock = File::create(&lock_path).map_err(|cause| Error::writing(&lock_path, &cause))?;
     lock.lock().map_err(|cause| Error::writing(&lock_path, &cause))?;
     if !built.path.is_file() {
-        compile(precision, &flags, &folder, &built.path)?;
+        compile(precision, more, &flags, &folder, &built.path)?;
     }
     Ok(built)
 }
 
-fn digest(precision: Precision, flags: &str, compiler: &str) -> String {
+fn digest(precision: Precision, more: &[Source], flags: &str, compiler: &str) -> String {
     let mut hasher = blake3::Hasher::new();
     for text in [precision.scalar(), flags, compiler, &Source::digest()] {
         hasher.update(text.as_bytes());
         hasher.update(&[0]);
     }
-    for text in LANGUAGE.iter().copied().chain(Source::ON_CPU.iter().map(|source| source.text)) {
+    for text in LANGUAGE.iter().copied().chain(Source::ON_CPU.iter().chain(more).map(|source| source.text)) {
         hasher.update(text.as_bytes());
         hasher.update(&[0]);
     }
     hasher.finalize().to_hex()[..16].to_string()
 }
 
-fn compile(precision: Precision, flags: &str, folder: &Path, to: &Path) -> Result<()> {
+fn compile(precision: Precision, more: &[Source], flags: &str, folder: &Path, to: &Path) -> Result<()> {
     let writing = |path: &Path| {
         let path = path.to_path_buf();
         move |cause: std::io::Error| Error::writing(&path, &cause)
     };
     let work = tempfile::tempdir_in(folder).map_err(writing(folder))?;
-    for source in Source::ALL.iter().chain(Source::ON_CPU) {
+    for source in Source::ALL.iter().chain(Source::ON_CPU).chain(more) {
         let path = work.path().join(source.name);
         std::fs::write(&path, source.text).map_err(writing(&path))?;
     }
     let program = work.path().join("kernels.cpp");
-    std::fs::write(&program, Source::program()).map_err(writing(&program))?;
+    std::fs::write(&program, Source::program_with(more)).map_err(writing(&program))?;
     let made = work.path().join("kernels.so");
     let mut command = Command::new(COMPILER);
     command.args(LANGUAGE).arg(format!("-DREAL={}", precision.scalar())).args(flags.split_whitespace());

@@ -26,6 +26,7 @@ use super::Mark;
 use super::Pinned;
 use super::PinnedMemory;
 use super::Precision;
+use super::Source;
 use super::Stream;
 
 /// What a region holds before anything is written to it; as 32- or 64-bit numbers small, negative and odd.
@@ -63,7 +64,15 @@ impl OnCpu {
     /// # Errors
     /// There is no C++ compiler, or it refuses.
     pub fn open(precision: Precision) -> Result<Self> {
-        let built = build::library(precision)?;
+        Self::open_with(precision, &[])
+    }
+
+    /// The same with more kernels: those of tests.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(precision: Precision, more: &[Source]) -> Result<Self> {
+        let built = build::library(precision, more)?;
         // SAFETY: a library that this program had compiled; loading it runs no code of its own but C++'s start-up.
         let library = unsafe { Library::new(&built.path) }.map_err(|cause| {
             Error::new(
@@ -268,3 +277,5 @@ fn memory(key: &str) -> Result<u64> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod twin;
