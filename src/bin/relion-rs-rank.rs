@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::Subcommand;
 use nix::sys::signal::SigSet;
+use relion_rs::bench;
 use relion_rs::checkpoint;
 use relion_rs::cli::CheckpointVerb;
 use relion_rs::cli::Export;
@@ -18,6 +19,7 @@ use relion_rs::error::Error;
 use relion_rs::error::ExitCode;
 use relion_rs::error::Result;
 use relion_rs::import;
+use relion_rs::plan::GsdSettings;
 use relion_rs::plan::InstructionSet;
 use relion_rs::plan::Plan;
 use relion_rs::plan::RunDir;
@@ -70,6 +72,20 @@ enum Verb {
         /// RELION's run_itNNN_optimiser.star, absolute
         optimiser: PathBuf,
     },
+    /// Measure a part of the engine, for `relion-rs bench`
+    #[command(subcommand)]
+    Bench(BenchVerb),
+}
+
+#[derive(Subcommand)]
+enum BenchVerb {
+    /// Forms of the coarse pass's squared differences; writes what `relion-rs bench gsd` shows, as JSON
+    Gsd {
+        /// Run folder whose particles and reference are taken
+        run_dir: PathBuf,
+        #[command(flatten)]
+        settings: GsdSettings,
+    },
 }
 
 fn main() -> std::process::ExitCode {
@@ -104,6 +120,7 @@ fn act(arguments: Arguments) -> Result<ExitCode> {
     match (arguments.verb, arguments.run_dir) {
         (Some(Verb::Checkpoint(verb)), _) => look(verb, arguments.json),
         (Some(Verb::Import { run_dir, optimiser }), _) => take_over(&RunDir::new(run_dir), &optimiser, arguments.json),
+        (Some(Verb::Bench(BenchVerb::Gsd { run_dir, settings })), _) => measure_gsd(&run_dir, &settings),
         (None, Some(root)) if !arguments.probe => {
             let is_watched = arguments.silent || arguments.die_with_parent.is_some();
             let show = (!is_watched).then_some(arguments.json);
@@ -217,6 +234,16 @@ fn take_over(run_dir: &RunDir, optimiser: &Path, json: bool) -> Result<ExitCode>
     let _lock = run_dir.lock()?;
     let report = import::take_over(run_dir, optimiser)?;
     print(&if json { to_json(&report)? } else { report.to_string() })?;
+    Ok(ExitCode::Done)
+}
+
+fn measure_gsd(run_dir: &Path, settings: &GsdSettings) -> Result<ExitCode> {
+    let plan = Plan::read(&RunDir::new(run_dir).plan())?;
+    let mut tell = |text: &str| {
+        // When standard error is closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{text}");
+    };
+    print(&to_json(&bench::gsd::run(&plan, settings, &mut tell)?)?)?;
     Ok(ExitCode::Done)
 }
 

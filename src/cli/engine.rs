@@ -40,6 +40,11 @@ pub fn verb(name: &[&str], arguments: &[&OsStr], screen: &Screen) -> Result<Exit
     }
     command.args(arguments);
     let status = command.status().map_err(|cause| not_started(&program, &cause))?;
+    ended(&program, status)
+}
+
+/// The code of an engine that ended.
+fn ended(program: &Path, status: ExitStatus) -> Result<ExitCode> {
     match signal_name(status) {
         Some(name) => Err(Error::new(
             ExitCode::Internal,
@@ -49,6 +54,22 @@ pub fn verb(name: &[&str], arguments: &[&OsStr], screen: &Screen) -> Result<Exit
         )),
         None => code(status),
     }
+}
+
+/// The same for a verb whose standard output is an answer to this program: its code and what it wrote.
+///
+/// # Errors
+/// Those of [`verb`].
+pub(super) fn answer(name: &[&str], arguments: &[&OsStr], screen: &Screen) -> Result<(ExitCode, String)> {
+    let program = program()?;
+    let mut command = Command::new(&program);
+    command.args(name).args(parent::tied()).stdin(Stdio::null()).stderr(Stdio::inherit());
+    if screen.is_json() {
+        command.arg("--json");
+    }
+    let output = command.args(arguments).output().map_err(|cause| not_started(&program, &cause))?;
+    let code = ended(&program, output.status)?;
+    Ok((code, String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// The engine's program.

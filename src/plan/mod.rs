@@ -6,6 +6,7 @@
 mod cluster;
 mod decided;
 mod defaults;
+mod gsd;
 mod job_file;
 mod kinds;
 mod layers;
@@ -23,6 +24,10 @@ pub use cluster::RankLauncher;
 pub use decided::Plan;
 pub use decided::PlanFormat;
 pub use defaults::defaults;
+pub use gsd::BenchDevice;
+pub use gsd::GsdRecord;
+pub use gsd::GsdRow;
+pub use gsd::GsdSettings;
 pub use job_file::JobFile;
 pub use job_file::read_table;
 pub use kinds::Backend;

@@ -20,6 +20,7 @@ mod memory;
 pub mod plan;
 mod ranks;
 mod resume;
+pub mod rows;
 mod saver;
 mod scribe;
 mod spread;

@@ -33,6 +33,7 @@ pub use chart::Chart;
 pub use chart::Scale;
 pub use chart::Series;
 pub use raster::png;
+pub use scene::INK;
 pub use scene::SERIES;
 
 /// Writes `report.html` and one PNG a figure under `report/` of a run folder; returns the page's path.

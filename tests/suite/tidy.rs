@@ -27,6 +27,7 @@ const ROOMS: &[&str] = &[
     "postprocess",
     "simulate",
     "report",
+    "bench",
 ];
 /// Beside the refinement, for the launcher only; no other room uses them, and each of them those before it and `plan`.
 const CLUSTER: &[&str] = &["slurm", "site"];

@@ -1,6 +1,7 @@
 //! `bench`: the program measured, one file a benchmark.
 
 mod arena;
+mod gsd;
 mod list;
 mod progress;
 mod replay;
@@ -30,6 +31,8 @@ pub enum Verb {
     Arena(arena::Arguments),
     /// Whole iterations on CPUs and on a GPU, with the same number of ranks, in turn
     Speedup(Box<speedup::Arguments>),
+    /// The coarse pass's squared differences on a GPU, form by form, beside the engine's own
+    Gsd(gsd::Arguments),
 }
 
 pub fn run(verb: &Verb, screen: &Screen) -> Result<ExitCode> {
@@ -37,6 +40,7 @@ pub fn run(verb: &Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Weights(arguments) => weights::run(arguments, screen),
         Verb::Arena(arguments) => arena::run(arguments, screen),
         Verb::Speedup(arguments) => speedup::run(arguments, screen),
+        Verb::Gsd(arguments) => gsd::run(arguments, screen),
     }
 }
 

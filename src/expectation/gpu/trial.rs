@@ -9,7 +9,6 @@ use crate::device::Mark;
 use crate::device::Plain;
 use crate::device::Stream;
 use crate::error::Result;
-use crate::expectation::products::batch::scalar;
 use crate::expectation::scalar::Scalar;
 
 use super::coarse::CoarseArguments;
@@ -256,7 +255,7 @@ impl<'d> Trial<'d> {
         let count = self.sizes.poses * self.sizes.columns();
         self.driver.zero(Stream::Compute, self.arguments.energies, count * size_of::<T>())?;
         launch_coarse(self.driver, form, &self.arguments)?;
-        let mut energies = vec![scalar(f64::NAN); count];
+        let mut energies = vec![T::INFINITY; count];
         device::download(self.driver, Stream::Compute, self.arguments.energies, &mut energies)?;
         self.driver.finish(Stream::Compute)?;
         Ok(energies)
@@ -267,7 +266,7 @@ impl<'d> Trial<'d> {
     /// # Errors
     /// The driver's.
     pub fn half_powers<T: Scalar + Plain>(&self) -> Result<Vec<T>> {
-        let mut powers = vec![scalar(f64::NAN); self.sizes.particles * self.sizes.poses];
+        let mut powers = vec![T::INFINITY; self.sizes.particles * self.sizes.poses];
         device::download(self.driver, Stream::Compute, self.arguments.half_powers, &mut powers)?;
         self.driver.finish(Stream::Compute)?;
         Ok(powers)

@@ -12,6 +12,7 @@ use relion_rs::expectation::gpu::trial::Operands;
 use relion_rs::expectation::gpu::trial::Sizes;
 use relion_rs::expectation::gpu::trial::Trial;
 use relion_rs::imaging::random::Stream;
+use relion_rs::product;
 
 /// A squared difference is two terms that grow with the signal and cancel. f32 keeps 6e-8 of a value; sums of a few
 /// thousand terms, cut into chunks, lose some ten times that.
@@ -40,6 +41,10 @@ fn sizes([pixels, poses, particles, translations]: [usize; 4]) -> Sizes {
     Sizes { pixels, poses, particles, translations }
 }
 
+fn real<T: product::Scalar>(value: f64) -> T {
+    T::from_f64(value)
+}
+
 /// Projections of a spectrum that falls off, images of unit noise with some of them inside, and everything beside.
 fn operands<T: Scalar>(sizes: Sizes) -> Operands<T> {
     let mut random = Stream::new(5, 1, (sizes.pixels * sizes.poses) as u64);
@@ -48,21 +53,21 @@ fn operands<T: Scalar>(sizes: Sizes) -> Operands<T> {
     let mut rows = vec![T::default(); sizes.poses * stride];
     for row in rows.chunks_exact_mut(stride) {
         for (k, value) in row[..2 * sizes.pixels].iter_mut().enumerate() {
-            *value = <T as relion_rs::product::Scalar>::from_f64(amplitude(k / 2) * random.gaussian());
+            *value = real::<T>(amplitude(k / 2) * random.gaussian());
         }
     }
     let mut columns = vec![T::default(); sizes.columns() * stride];
     for (c, column) in columns.chunks_exact_mut(stride).enumerate() {
         let row = &rows[c % sizes.poses * stride..][..stride];
         for (value, signal) in column[..2 * sizes.pixels].iter_mut().zip(row) {
-            *value = <T as relion_rs::product::Scalar>::from_f64(random.gaussian() + 0.5 * signal.to_f64());
+            *value = real::<T>(random.gaussian() + 0.5 * signal.to_f64());
         }
     }
     let mut power = vec![T::default(); sizes.particles * sizes.power_stride()];
     for power in power.chunks_exact_mut(sizes.power_stride()) {
-        power[..sizes.pixels].fill_with(|| <T as relion_rs::product::Scalar>::from_f64(random.uniform()));
+        power[..sizes.pixels].fill_with(|| real::<T>(random.uniform()));
     }
-    let mut list = |count: usize| (0..count).map(|_| <T as relion_rs::product::Scalar>::from_f64(-10.0 * random.uniform())).collect::<Vec<T>>();
+    let mut list = |count: usize| (0..count).map(|_| real::<T>(-10.0 * random.uniform())).collect::<Vec<T>>();
     Operands {
         sizes,
         rows,

@@ -29,13 +29,6 @@ impl Case {
     }
 }
 
-pub fn backend_name(backend: Backend) -> &'static str {
-    match backend {
-        Backend::Cpu => "cpu",
-        Backend::Cuda => "cuda",
-    }
-}
-
 /// What all cases share.
 pub struct Setup {
     pub particles: PathBuf,
@@ -64,13 +57,13 @@ pub enum Measured {
 /// # Errors
 /// The job fails for another cause than a backend that is not there.
 pub fn measure(setup: &Setup, case: Case, backend: Backend, round: u32) -> Result<Measured> {
-    let name = format!("{}-{}-{}", case.name().replace(' ', "-"), backend_name(backend), round + 1);
+    let name = format!("{}-{}-{}", case.name().replace(' ', "-"), backend.name(), round + 1);
     let run_dir = setup.folder.join(name);
     let own = std::env::current_exe().map_err(|cause| Error::internal(format!("own path: {cause}")))?;
     let mut command = Command::new(&own);
     command.args(parent::tied()).args(["--json", "run", case.kind.name()]);
     command.arg("--particles").arg(&setup.particles).arg("--reference").arg(&setup.reference);
-    command.arg("--out").arg(&run_dir).args(["--backend", backend_name(backend)]);
+    command.arg("--out").arg(&run_dir).args(["--backend", backend.name()]);
     command.args(["--precision", precision_name(case.precision)]);
     command.args(["--ranks", &setup.ranks.to_string(), "--iterations", &setup.iterations.to_string()]);
     command.args(&setup.flags).stdin(Stdio::null());
@@ -92,7 +85,7 @@ pub fn measure(setup: &Setup, case: Case, backend: Backend, round: u32) -> Resul
     Err(Error::new(
         code.unwrap_or(ExitCode::Internal),
         run_dir.display().to_string(),
-        format!("{} on {} failed: {told}", case.name(), backend_name(backend)),
+        format!("{} on {} failed: {told}", case.name(), backend.name()),
         "Run it by itself to see more: `relion-rs run`, with the same flags.",
     ))
 }

@@ -23,7 +23,6 @@ use measure::Case;
 use measure::Measured;
 use measure::Seconds;
 use measure::Setup;
-use measure::backend_name;
 
 const BACKENDS: [Backend; 2] = [Backend::Cpu, Backend::Cuda];
 
@@ -175,12 +174,12 @@ fn rounds(
                     Measured::Missing(why) => absent = Some(why),
                 }
                 if !screen.is_json() {
-                    screen.message(&format!("round {}: {} on {}", round + 1, case.name(), backend_name(backend)));
+                    screen.message(&format!("round {}: {} on {}", round + 1, case.name(), backend.name()));
                 }
             }
         }
     }
-    let row = |case: &Case| format!("{} on {}", case.name(), backend_name(Backend::Cuda));
+    let row = |case: &Case| format!("{} on {}", case.name(), Backend::Cuda.name());
     let missing = absent
         .map_or_else(Vec::new, |why| cases.iter().map(|case| Missing { row: row(case), why: why.clone() }).collect());
     Ok((seconds, missing))

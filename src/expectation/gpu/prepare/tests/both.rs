@@ -19,9 +19,9 @@ use crate::expectation::products::Config;
 use crate::expectation::products::Next;
 use crate::expectation::products::Shape;
 use crate::expectation::products::ahead;
-use crate::expectation::products::batch::Context;
+use crate::expectation::products::batch::Loader;
 use crate::expectation::products::batch::Record;
-use crate::expectation::products::batch::Worker;
+use crate::expectation::products::batch::Setting;
 use crate::expectation::products::batch::product_f64;
 use crate::expectation::products::load;
 use crate::expectation::products::load::Limits;
@@ -72,28 +72,21 @@ pub fn on_host<T: Scalar>(scene: &Scene, limits: Limits) -> Result<Prepared> {
     let group = Group::new(&task, &geometry, 0);
     let shape: Shape = config().shape::<T>(&task, &group, PARTICLES);
     let never = AtomicBool::new(false);
-    let context = Context {
+    let setting = Setting {
         task: &task,
         group: &group,
         geometry: &geometry,
         shape,
-        isa: Isa::detect(),
         block_particles: PARTICLES,
-        references: &[],
-        kx: &[],
-        ky: &[],
-        phases: &[],
-        step_phases: &[],
-        log_directions: &[],
+        reference_dc: &[],
         shell_ranges: &[],
         stop: &never,
-        used_shells: 0,
     };
     let (row, real) = (2 * group.count(), group.count());
     let mut out = Prepared { rows: Default::default(), records: Vec::new() };
     Arena::reserve(1 << 30)?.run(|frame| {
         let images = shape::image_buffers(frame, &shape)?;
-        let mut worker = Worker::<T>::new(frame, 0, &group, &shape)?;
+        let mut loader = Loader::new(&group, &shape);
         let members: Vec<(usize, u32)> = (0..PARTICLES).map(|p| (p, p as u32)).collect();
         let given = AtomicBool::new(false);
         let next = |_: usize, blocks: &mut Vec<u32>| {
@@ -115,7 +108,7 @@ pub fn on_host<T: Scalar>(scene: &Scene, limits: Limits) -> Result<Prepared> {
                     weight: &mut weight,
                     log_offsets: &mut log_offsets,
                 };
-                load::load(&context, limits, images, p, &mut record, &mut worker, rows)?;
+                load::load(&setting, limits, images, p, &mut record, &mut loader, rows)?;
                 for (out, row) in out.rows.iter_mut().zip([masked, unmasked, power, weight]) {
                     out.extend(row.into_iter().map(product_f64));
                 }
