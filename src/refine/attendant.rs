@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::arena::Frame;
 use crate::checkpoint::Entry;
 use crate::checkpoint::Part;
 use crate::error::Result;
@@ -17,6 +18,8 @@ use crate::expectation::products::Supply;
 use crate::product::Voxel;
 
 use super::scribe::DoneHalf;
+use super::settings::DeviceFrame;
+use super::settings::Settings;
 use super::stop::Stop;
 
 /// Hands out work, takes over what was done, keeps what is being done.
@@ -53,8 +56,9 @@ pub fn expect_half<'f, T: crate::expectation::Scalar>(
     attendant: &mut dyn Attendant,
     half: usize,
     task: &Task<'_>,
-    config: &products::Config,
-    frame: &mut crate::arena::Frame<'f>,
+    settings: &Settings,
+    frame: &mut Frame<'f>,
+    device: Option<&mut DeviceFrame<'_, '_>>,
     done: &mut Vec<DoneHalf<'f>>,
 ) -> Result<Option<()>> {
     let stop = attendant.stop();
@@ -67,7 +71,7 @@ pub fn expect_half<'f, T: crate::expectation::Scalar>(
     let supply = supply.as_ref().map(|supply| &**supply as &dyn Supply);
     let mut after_batch = |midway: &mut Midway<'_, '_>| attendant.after_batch(half, done, midway);
     let watch = &mut products::Watch { supply, stop: stop.flag(), after_batch: &mut after_batch };
-    let Some(step) = products::expect_watched::<T>(task, job.images, config, &mut sums, frame, earlier, watch)? else {
+    let Some(step) = settings.expect::<T>(task, job.images, &mut sums, frame, device, earlier, watch)? else {
         return Ok(None);
     };
     done.push(DoneHalf { half, step, sums });

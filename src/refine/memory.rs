@@ -17,6 +17,7 @@ use crate::plan::Plan;
 
 use super::inputs::Inputs;
 use super::maximise;
+use super::settings::Settings;
 
 /// Memory for coarse energies, fine weights and kept columns when nothing else is said.
 const ENERGY_BYTES: usize = 32 << 20;
@@ -72,13 +73,13 @@ impl Beside {
 
 /// Where everything of an iteration will lie: the tasks of the halves, one after the other, each with sums that stay,
 /// and then the maximisation step.
-pub fn layout<T: Scalar>(tasks: &[Task<'_>], step: &maximise::Step, config: &Config) -> Result<Layout> {
+pub fn layout<T: Scalar>(tasks: &[Task<'_>], step: &maximise::Step, settings: &Settings) -> Result<Layout> {
     let mut arena = Arena::counting();
     arena.run(|run| {
         run.child(Kind::Iteration, |frame| {
             for task in tasks {
                 products::sums(frame, task.model.classes.len(), step.geometry.rows.len())?;
-                products::count::<T>(task, config, frame)?;
+                settings.count::<T>(task, frame)?;
             }
             maximise::count(step, frame)
         })
@@ -86,10 +87,13 @@ pub fn layout<T: Scalar>(tasks: &[Task<'_>], step: &maximise::Step, config: &Con
     Ok(arena.layout())
 }
 
-/// The engine's settings without a cap on memory.
-pub fn config(plan: &Plan, inputs: &Inputs) -> Config {
+/// The engine's settings without a cap on memory; on a device of compute capability `on_device`, if there is one.
+pub fn settings(plan: &Plan, inputs: &Inputs, on_device: Option<(u32, u32)>) -> Settings {
+    if let Some(capability) = on_device {
+        return Settings::of_device(plan, capability, inputs.pixel_bytes());
+    }
     let threads = plan.thread_count();
-    Config {
+    Settings::Host(Config {
         isa: inputs.isa,
         threads,
         block_particles: plan.block_particles,
@@ -99,19 +103,19 @@ pub fn config(plan: &Plan, inputs: &Inputs) -> Config {
         weight_bytes: WEIGHT_BYTES,
         column_bytes: COLUMN_BYTES,
         pixel_bytes: inputs.pixel_bytes(),
-    }
+    })
 }
 
-/// Where everything of an iteration will lie on a GPU.
-///
-/// # Errors
-/// `Memory` when the smallest settings do not fit `plan.gpu_memory_bytes`.
-pub fn device_layout<T: Scalar>(_tasks: &[Task<'_>], _plan: &Plan) -> Result<Layout> {
-    Ok(Layout::default())
+/// What was found to fit.
+pub struct Fitting {
+    pub settings: Settings,
+    pub host: Layout,
+    /// Empty without a device.
+    pub device: Layout,
 }
 
-/// The largest settings up to `config` with which arena and the rest fit `plan.memory_bytes`, and the arena's layout.
-/// None of what is made smaller changes a result.
+/// The largest settings up to `settings` with which arena and the rest fit `plan.memory_bytes`, and the device's arena
+/// `device_bytes`. None of what is made smaller changes a result.
 ///
 /// # Errors
 /// `Memory` when the smallest settings do not fit.
@@ -119,25 +123,47 @@ pub fn fit<T: Scalar>(
     tasks: &[Task<'_>],
     step: &maximise::Step,
     plan: &Plan,
-    config: &Config,
+    settings: &Settings,
+    device_bytes: Option<u64>,
     beside: &Beside,
-) -> Result<(Config, Layout)> {
-    let mut config = *config;
+) -> Result<Fitting> {
+    let mut settings = *settings;
+    let keeps_batches = plan.blocks_per_batch.is_some();
     loop {
-        let layout = layout::<T>(tasks, step, &config)?;
-        let needed = layout.peak + beside.total();
+        let device = settings.device_layout::<T>(tasks)?;
+        if device_bytes.is_some_and(|most| device.peak as u64 > most) {
+            if settings.shrink_on_device(keeps_batches) {
+                continue;
+            }
+            return Err(Error::new(
+                ExitCode::Memory,
+                "",
+                format!(
+                    "the iteration needs at least {} MiB on the GPU, {} MiB are there for it",
+                    device.peak.div_ceil(1 << 20),
+                    device_bytes.unwrap_or_default() >> 20
+                ),
+                "Raise --gpu-memory if the GPU has more, use a larger one, or compute on CPUs: --backend cpu.",
+            ));
+        }
+        let host = layout::<T>(tasks, step, &settings)?;
+        let needed = host.peak + beside.total();
         let Some(cap) = plan.memory_bytes.filter(|cap| needed as u64 > *cap) else {
-            return Ok((config, layout));
+            return Ok(Fitting { settings, host, device });
         };
         let copy_bytes = plan.classes * step.geometry.rows.len() * size_of::<SumVoxel>();
-        if !shrink(&mut config, plan.blocks_per_batch.is_some(), copy_bytes) {
+        let is_smaller = match &mut settings {
+            Settings::Host(config) => shrink(config, keeps_batches, copy_bytes),
+            Settings::Device(_) => settings.shrink_on_device(keeps_batches),
+        };
+        if !is_smaller {
             return Err(Error::new(
                 ExitCode::Memory,
                 "",
                 format!(
                     "the iteration needs at least {} MiB ({} MiB of them in the arena), {} MiB are allowed",
                     needed.div_ceil(1 << 20),
-                    layout.peak >> 20,
+                    host.peak >> 20,
                     cap >> 20
                 ),
                 "Raise --memory; `relion-rs plan` says what the largest iteration needs. Fewer --threads need less.",

@@ -17,12 +17,14 @@ mod inputs;
 mod keeper;
 mod maximise;
 mod memory;
+mod on_device;
 pub mod plan;
 mod ranks;
 mod resume;
 pub mod rows;
 mod saver;
 mod scribe;
+mod settings;
 mod spread;
 mod start;
 mod step;
@@ -91,9 +93,6 @@ pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume, team: &Team) -> Result
     let stop = Stop::watch(run_dir, plan, team.rank())?;
     let Settled { plan, isa, on, leader, places, table } = settle(team, plan)?;
     run_dir.tell_log(team.rank(), &format!("backend {}", on.words()))?;
-    if on.backend == Backend::Cuda {
-        return Err(Error::internal("the backend cuda was chosen, and this engine has none"));
-    }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(plan.thread_count())
         .build()
@@ -140,7 +139,7 @@ fn refine(
     if !team.is_alone() {
         account.ranks(places)?;
     }
-    let mut engine = Engine::new(plan, &inputs, usual_spread);
+    let mut engine = Engine::new(plan, &inputs, usual_spread, on.device.as_ref())?;
     let mut ending = Ending::after(&state);
     while !is_finished(plan, &state) {
         let next = state.iteration + 1;

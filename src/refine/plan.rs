@@ -29,6 +29,7 @@ use super::inputs::Inputs;
 use super::maximise;
 use super::memory;
 use super::memory::Beside;
+use super::memory::Fitting;
 use super::start;
 
 /// Name of the first iteration.
@@ -74,6 +75,9 @@ pub struct Step {
     /// Blocks of a batch after `--memory`.
     pub blocks_per_batch: usize,
 }
+
+/// Compute capability whose forms of the coarse search are counted where nobody knows the GPU.
+const USUAL_CAPABILITY: (u32, u32) = (8, 0);
 
 /// What one iteration needs on a GPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -259,12 +263,12 @@ fn count<T: Scalar>(
 ) -> Result<Step> {
     let particles = inputs.dataset.particles.len();
     let beside = Beside::new(plan, inputs, maximisation, tasks[0].orientations.count());
-    let (config, layout) = memory::fit::<T>(tasks, maximisation, plan, &memory::config(plan, inputs), &beside)?;
-    let device = match plan.backend {
-        Backend::Cuda => Some(memory::device_layout::<T>(tasks, plan)?),
-        Backend::Auto | Backend::Cpu => None,
-    };
-    let device = device.map(|layout| DeviceMemory { peak: layout.peak, allocations: allocations(&layout) });
+    // The form of the coarse search that a device has changes nothing of note in its memory.
+    let on_device = (plan.backend == Backend::Cuda).then_some(USUAL_CAPABILITY);
+    let settings = memory::settings(plan, inputs, on_device);
+    let Fitting { settings, host: layout, device } =
+        memory::fit::<T>(tasks, maximisation, plan, &settings, plan.gpu_memory_bytes, &beside)?;
+    let device = on_device.map(|_| DeviceMemory { peak: device.peak, allocations: allocations(&device) });
     let task = &tasks[0];
     let per_class = if task.search.is_listed() { task.longest_list } else { task.orientations.count() };
     let poses = per_class * task.model.classes.len();
@@ -275,7 +279,7 @@ fn count<T: Scalar>(
     let fine = TYPICAL_SIGNIFICANT * children * FINE_PRODUCTS * 2.0 * half_plane(task.current_size);
     let width = size_of::<T>() as f64 / size_of::<f32>() as f64;
     let coarse_rate = if task.search.is_listed() { LOCAL_RATE } else { COARSE_RATE };
-    let threads = pace(inputs.isa) * config.threads as f64 / width;
+    let threads = pace(inputs.isa) * settings.threads() as f64 / width;
     Ok(Step {
         name,
         current_size: task.current_size,
@@ -290,7 +294,7 @@ fn count<T: Scalar>(
         device,
         seconds: particles as f64 * (coarse / coarse_rate + fine / FINE_RATE) / threads,
         allocations: allocations(&layout),
-        blocks_per_batch: config.blocks_per_batch,
+        blocks_per_batch: settings.blocks_per_batch(),
     })
 }
 

@@ -10,6 +10,7 @@ use crate::arena::Frame;
 use crate::arena::Kind;
 use crate::arena::Layout;
 use crate::dataset::Assignment;
+use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::Comparison;
 use crate::expectation::Outcome;
@@ -17,7 +18,6 @@ use crate::expectation::Scalar;
 use crate::expectation::SumVoxel;
 use crate::expectation::Task;
 use crate::expectation::products;
-use crate::expectation::products::Config;
 use crate::expectation::products::Work;
 use crate::imaging::Geometry;
 use crate::maximisation::classes;
@@ -42,19 +42,25 @@ use super::maximise;
 use super::maximise::Finale;
 use super::memory;
 use super::memory::Beside;
+use super::memory::Fitting;
+use super::on_device::Opened;
 use super::ranks;
 use super::ranks::Follower;
 use super::ranks::Iterate;
+use super::ranks::OnDevice;
 use super::ranks::Share;
 use super::ranks::Verdict;
 use super::scribe::DoneHalf;
+use super::settings::DeviceFrame;
+use super::settings::Settings;
 use super::spread;
 
 /// The engine and its arena.
 pub struct Engine {
-    config: Config,
+    settings: Settings,
     precision: Precision,
     arena: Option<Arena>,
+    device: Option<Opened>,
     /// Usual spread of pixels per optics group, where it is known: of the particles' images, and of those for the final
     /// reconstruction.
     usual_spread: [Vec<f64>; 2],
@@ -96,14 +102,20 @@ struct Half {
 
 impl Engine {
     /// `usual_spread` of the particles' images per optics group is empty in a run that goes on: all were checked.
-    pub fn new(plan: &Plan, inputs: &Inputs, usual_spread: Vec<f64>) -> Self {
-        Self {
-            config: memory::config(plan, inputs),
+    /// `on`: the device that computes, where one does.
+    ///
+    /// # Errors
+    /// The device cannot be used.
+    pub fn new(plan: &Plan, inputs: &Inputs, usual_spread: Vec<f64>, on: Option<&OnDevice>) -> Result<Self> {
+        let device = on.map(|on| Opened::new(plan, on)).transpose()?;
+        Ok(Self {
+            settings: memory::settings(plan, inputs, device.as_ref().map(|device| device.capability)),
             precision: plan.precision,
             arena: None,
+            device,
             usual_spread: [usual_spread, Vec::new()],
             counted: Layout::default(),
-        }
+        })
     }
 
     /// Runs both steps for all halves, in one run of the arena; `None` when the run was stopped on the way.
@@ -134,19 +146,20 @@ impl Engine {
         let share = keeper.share();
         let halves = account.phase("lists", || Ok(halves(job, state, grid)))?;
         let looks = self.look(job, last)?;
-        let Prepared { step, config, planned, arena } = self.prepare::<T>(job, state, grid, &halves, &looks, share)?;
-        let counts = block_counts(job, state, grid, &halves, &looks, &config);
+        let Prepared { step, settings, planned, arena, mut device } =
+            self.prepare::<T>(job, state, grid, &halves, &looks, share)?;
+        let counts = block_counts(job, state, grid, &halves, &looks, settings.block_particles());
         let iterate = Iterate { last, usual_spread: looks.usual_spread.clone(), earlier: Vec::new() };
         keeper.begin(state, &counts, iterate)?;
         let both = arena.run(|run| {
             run.child(Kind::Iteration, |frame| -> Result<_> {
                 let tasks = tasks(job, state, grid, &halves, &looks);
                 let expected = account.phase(EXPECTATION, || {
-                    let mut done = expect::<T>(job, keeper, &tasks, share, &config, frame)?;
+                    let mut done = expect::<T>(job, keeper, &tasks, share, &settings, frame, device.as_deref_mut())?;
                     let goes_on = keeper.close(done.as_deref_mut())?;
                     let Some(mut done) = done.filter(|_| goes_on) else { return Ok(None) };
                     done.sort_by_key(|done| done.half);
-                    ranks::merge(&share, &mut done, &tasks, &config)?;
+                    ranks::merge(&share, &mut done, &tasks, settings.block_particles())?;
                     Ok(Some(finish(done, &tasks, share)))
                 })?;
                 account.waited(keeper.take_blocked(), Some(EXPECTATION));
@@ -165,14 +178,14 @@ impl Engine {
         })?;
         let Some((old, outcomes, finale)) = both else { return Ok(None) };
         let layout = arena.layout();
-        let batches = counts.iter().flatten().map(|blocks| blocks.div_ceil(config.blocks_per_batch)).sum();
+        let batches = counts.iter().flatten().map(|blocks| blocks.div_ceil(settings.blocks_per_batch())).sum();
         let memory = Memory {
             weights: weight_memory::<T>(&outcomes),
             peak: layout.peak as u64,
             reserved: arena.capacity() as u64,
             planned: planned as u64,
             layout: layout.digest(),
-            device: None,
+            device: device.as_ref().map(|device| device.figures()),
             events: arena.take_events(),
             batches,
         };
@@ -211,16 +224,19 @@ impl Engine {
         let grid = Grid { orientations: &orientations, translations: &translations, search, comparison };
         let halves = halves(job, &state, &grid);
         let looks = Looks { last, reconstruct_images: last && job.inputs.has_reconstruct_images(), usual_spread };
-        let Prepared { step, config, arena, .. } = self.prepare::<T>(job, &state, &grid, &halves, &looks, share)?;
+        let Prepared { step, settings, arena, mut device, .. } =
+            self.prepare::<T>(job, &state, &grid, &halves, &looks, share)?;
         arena.run(|run| {
             run.child(Kind::Iteration, |frame| -> Result<()> {
                 let tasks = tasks(job, &state, &grid, &halves, &looks);
-                let mut done = expect::<T>(job, follower, &tasks, share, &config, frame)?.unwrap_or_default();
+                let device = device.as_deref_mut();
+                let mut done =
+                    expect::<T>(job, follower, &tasks, share, &settings, frame, device)?.unwrap_or_default();
                 if follower.close(&mut done)? == Verdict::Stopped {
                     return Ok(());
                 }
                 done.sort_by_key(|done| done.half);
-                ranks::merge(&share, &mut done, &tasks, &config)?;
+                ranks::merge(&share, &mut done, &tasks, settings.block_particles())?;
                 if !share.makes_maps() {
                     return Ok(());
                 }
@@ -255,39 +271,44 @@ impl Engine {
         let correlation = grid.comparison == Comparison::CrossCorrelation;
         let step = maximise::Step::new(plan, job.inputs, geometry, looks.last, correlation);
         let beside = Beside::new(plan, job.inputs, &step, grid.orientations.count());
-        let (config, counted) = {
+        let Fitting { settings, host: counted, device } = {
             let tasks = tasks(job, state, grid, halves, looks);
             let in_order: Vec<Task<'_>> = share.order().into_iter().map(|half| tasks[half]).collect();
-            memory::fit::<T>(&in_order, &step, plan, &self.config, &beside)?
+            let most = self.device.as_ref().map(|device| device.most);
+            memory::fit::<T>(&in_order, &step, plan, &self.settings, most, &beside)?
         };
         let (planned, needed) = (counted.peak + beside.total(), counted.peak);
         self.counted = counted;
         let most = plan.memory_bytes.map_or(usize::MAX, |cap| cap as usize - beside.total());
-        let arena = self.reserve(needed, most)?;
-        Ok(Prepared { step, config, planned, arena })
+        if let Some(opened) = &mut self.device {
+            opened.reserve(device)?;
+        }
+        reserve(&mut self.arena, needed, most)?;
+        let arena = self.arena.as_mut().ok_or_else(|| Error::internal("an arena was reserved"))?;
+        Ok(Prepared { step, settings, planned, arena, device: self.device.as_mut() })
     }
 
     /// Lends `bytes` of the arena for what is done between the steps.
     pub fn lend<R>(&mut self, bytes: usize, work: impl for<'f> FnOnce(&mut Frame<'f>) -> Result<R>) -> Result<R> {
-        self.reserve(bytes, usize::MAX)?.run(work)
-    }
-
-    /// The arena, with room for at least `needed` bytes. One of an earlier iteration may be too large beside what
-    /// this one holds.
-    fn reserve(&mut self, needed: usize, most: usize) -> Result<&mut Arena> {
-        if self.arena.as_ref().is_some_and(|arena| !(needed..=most).contains(&arena.capacity())) {
-            // The old region goes before the new one comes.
-            self.arena = None;
-        }
-        match &mut self.arena {
-            Some(arena) => Ok(arena),
-            place => Ok(place.insert(Arena::reserve(needed)?)),
-        }
+        reserve(&mut self.arena, bytes, usize::MAX)?.run(work)
     }
 
     /// Where everything lay in the latest run of the arena, and where it should have.
     pub fn layouts(&self) -> (Layout, &Layout) {
         (self.arena.as_ref().map(Arena::layout).unwrap_or_default(), &self.counted)
+    }
+}
+
+/// The arena, with room for at least `needed` bytes. One of an earlier iteration may be too large beside what
+/// this one holds.
+fn reserve(arena: &mut Option<Arena>, needed: usize, most: usize) -> Result<&mut Arena> {
+    if arena.as_ref().is_some_and(|arena| !(needed..=most).contains(&arena.capacity())) {
+        // The old region goes before the new one comes.
+        *arena = None;
+    }
+    match arena {
+        Some(arena) => Ok(arena),
+        place => Ok(place.insert(Arena::reserve(needed)?)),
     }
 }
 
@@ -329,10 +350,11 @@ struct Looks {
 /// An iteration whose memory is reserved.
 struct Prepared<'e> {
     step: maximise::Step,
-    config: Config,
+    settings: Settings,
     /// Bytes of the whole process.
     planned: usize,
     arena: &'e mut Arena,
+    device: Option<&'e mut Opened>,
 }
 
 /// What each half asks of the expectation step.
@@ -368,8 +390,37 @@ fn expect<'f, T: Scalar>(
     attendant: &mut dyn Attendant,
     tasks: &[Task<'_>],
     share: Share,
-    config: &Config,
+    settings: &Settings,
     frame: &mut Frame<'f>,
+    device: Option<&mut Opened>,
+) -> Result<Option<Vec<DoneHalf<'f>>>> {
+    match device {
+        None => expect_halves::<T>(job, attendant, tasks, share, settings, frame, None),
+        Some(opened) => {
+            let done = opened.run(|mut device| {
+                let DeviceFrame { link, frame: device_frame } = &mut device;
+                device_frame.child(Kind::Iteration, |device_frame| {
+                    let mut device = DeviceFrame { link: *link, frame: device_frame };
+                    expect_halves::<T>(job, attendant, tasks, share, settings, frame, Some(&mut device))
+                })
+            })?;
+            // One that was stopped on the way did not use all of it.
+            if done.as_ref().is_some_and(|done| done.len() == tasks.len()) {
+                opened.check()?;
+            }
+            Ok(done)
+        }
+    }
+}
+
+fn expect_halves<'f, T: Scalar>(
+    job: &Job<'_>,
+    attendant: &mut dyn Attendant,
+    tasks: &[Task<'_>],
+    share: Share,
+    settings: &Settings,
+    frame: &mut Frame<'f>,
+    mut device: Option<&mut DeviceFrame<'_, '_>>,
 ) -> Result<Option<Vec<DoneHalf<'f>>>> {
     let mut done = Vec::new();
     let stop = attendant.stop();
@@ -379,7 +430,7 @@ fn expect<'f, T: Scalar>(
         if share.is_shared() && stop.flag().load(SeqCst) {
             break;
         }
-        if expect_half::<T>(job, attendant, half, &tasks[half], config, frame, &mut done)?.is_none() {
+        if expect_half::<T>(job, attendant, half, &tasks[half], settings, frame, device.as_deref_mut(), &mut done)?.is_none() {
             return Ok(None);
         }
     }
@@ -401,10 +452,10 @@ fn block_counts(
     grid: &Grid<'_>,
     halves: &[Half],
     looks: &Looks,
-    config: &Config,
+    block_particles: usize,
 ) -> Vec<Vec<usize>> {
     let tasks = tasks(job, state, grid, halves, looks);
-    tasks.iter().map(|task| products::block_counts(task, config.block_particles)).collect()
+    tasks.iter().map(|task| products::block_counts(task, block_particles)).collect()
 }
 
 /// Moves what the step found out into the state.

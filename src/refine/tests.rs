@@ -57,7 +57,7 @@ fn layouts(job: JobFile) -> (Vec<(Layout, Layout)>, State) {
     let job = Job { plan: &plan, inputs: &inputs, images: &images, files: &files };
     let start = start::start(&plan, &inputs, &images).expect("a state");
     let mut state = start.state;
-    let mut engine = Engine::new(&plan, &inputs, start.usual_spread);
+    let mut engine = Engine::new(&plan, &inputs, start.usual_spread, None).expect("an engine");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(plan.thread_count()).build().expect("a pool");
     let mut layouts = Vec::new();
     while !is_finished(&plan, &state) {

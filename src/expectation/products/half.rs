@@ -12,7 +12,6 @@ use crate::expectation::task::Task;
 use crate::product::Voxel;
 
 use super::engine;
-use super::engine::Config;
 use super::finished::Finished;
 use super::result::Totals;
 use super::supply::Supply;
@@ -54,8 +53,8 @@ impl Half {
     ///
     /// # Errors
     /// It is not of this step.
-    pub fn replace(&mut self, task: &Task<'_>, config: &Config, all: Finished) -> Result<()> {
-        self.totals = Totals::new(task, &self.groups, &self.members, config.block_particles);
+    pub fn replace(&mut self, task: &Task<'_>, block_particles: usize, all: Finished) -> Result<()> {
+        self.totals = Totals::new(task, &self.groups, &self.members, block_particles);
         self.absorb(all)
     }
 

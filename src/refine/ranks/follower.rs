@@ -74,7 +74,7 @@ pub fn follow(
     let (images, _) = Images::of_run(&inputs)?;
     let files = Files::new(run_dir, plan);
     let job = Job { plan, inputs: &inputs, images: &images, files: &files };
-    let mut engine = Engine::new(plan, &inputs, Vec::new());
+    let mut engine = Engine::new(plan, &inputs, Vec::new(), on.device.as_ref())?;
     let mut longest_maps = None;
     loop {
         pulse.wait();

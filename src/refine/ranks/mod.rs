@@ -29,6 +29,7 @@ pub use message::Verdict;
 pub use place::Place;
 pub use pulse::Pulse;
 pub use roster::Chosen;
+pub use roster::OnDevice;
 pub use roster::Settled;
 pub use roster::settle;
 pub use share::Share;

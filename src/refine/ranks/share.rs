@@ -13,7 +13,6 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::SumVoxel;
 use crate::expectation::Task;
-use crate::expectation::products::Config;
 use crate::expectation::products::Finished;
 use crate::product::Voxel;
 use crate::refine::scribe::DoneHalf;
@@ -121,7 +120,7 @@ impl Share {
 
 /// Brings everything together; every rank calls this with its half sets in order. Rank 0 and the owners know all then,
 /// and the integers of a map are whole at its owner.
-pub fn merge(share: &Share, done: &mut [DoneHalf<'_>], tasks: &[Task<'_>], config: &Config) -> Result<()> {
+pub fn merge(share: &Share, done: &mut [DoneHalf<'_>], tasks: &[Task<'_>], block_particles: usize) -> Result<()> {
     let team = &share.team;
     if team.is_alone() {
         return Ok(());
@@ -145,7 +144,7 @@ pub fn merge(share: &Share, done: &mut [DoneHalf<'_>], tasks: &[Task<'_>], confi
         if share.makes_maps() {
             let (_, all): (_, Vec<Finished>) = team.receive(Some(0), Tag::Found)?;
             for ((done, task), all) in done.iter_mut().zip(tasks).zip(all) {
-                done.step.replace(task, config, all)?;
+                done.step.replace(task, block_particles, all)?;
             }
         }
     }
