@@ -23,6 +23,8 @@ struct uint3 {
     unsigned x, y, z;
 };
 
+// Nameless, so that the libraries of two scalars in one process have nothing in common.
+namespace {
 namespace cuda_on_cpu {
 
 constexpr unsigned WARP = 32;
@@ -148,8 +150,7 @@ inline Block &own_block() {
     return block;
 }
 
-// One word, found without a call: kernels ask for their number all the time.
-inline thread_local Block *present __attribute__((tls_model("initial-exec"))) = nullptr;
+inline thread_local Block *present = nullptr;
 
 inline Block &block() {
     return *present;
@@ -428,3 +429,4 @@ void Block::meet_warp(unsigned mask, unsigned line, uint64_t given, unsigned sou
 }
 
 } // namespace cuda_on_cpu
+} // namespace
