@@ -6,7 +6,11 @@
 
 #![allow(unsafe_code)]
 
+mod ahead;
+mod arch;
 mod cache;
+mod cubin;
+mod nvrtc;
 mod on_cpu;
 mod plain;
 mod source;
@@ -16,6 +20,14 @@ use std::mem::MaybeUninit;
 
 use crate::error::Result;
 
+pub use ahead::Built;
+pub use ahead::build;
+pub use arch::Arch;
+pub use cubin::Cubin;
+pub use cubin::Places;
+pub use nvrtc::Compiled;
+pub use nvrtc::Nvrtc;
+pub use nvrtc::Usage;
 pub use on_cpu::OnCpu;
 pub use plain::Plain;
 pub use plain::bytes_of;
@@ -137,6 +149,11 @@ impl Pinned {
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.memory.bytes_mut()
     }
+}
+
+/// What the loader of libraries said.
+fn reason(cause: &dyn std::error::Error) -> String {
+    cause.source().map(|source| format!(": {source}")).unwrap_or_default()
 }
 
 impl Debug for Pinned {

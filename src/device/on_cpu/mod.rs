@@ -89,7 +89,7 @@ impl OnCpu {
             Error::new(
                 ExitCode::Unavailable,
                 built.path.display().to_string(),
-                format!("the kernels' library cannot be loaded: {cause}{}", reason(&cause)),
+                format!("the kernels' library cannot be loaded: {cause}{}", super::reason(&cause)),
                 "Remove the file and run the same command again; with a sanitizer, load its library first (LD_PRELOAD).",
             )
         };
@@ -254,11 +254,6 @@ impl Driver for OnCpu {
     fn pinned(&self, bytes: usize) -> Result<Pinned> {
         Ok(Pinned::new(Box::new(Heap { units: vec![Unit([0; 512]); bytes.div_ceil(size_of::<Unit>())], bytes })))
     }
-}
-
-/// What the loader said.
-fn reason(cause: &dyn std::error::Error) -> String {
-    cause.source().map(|source| format!(": {source}")).unwrap_or_default()
 }
 
 /// Refuses what a GPU would.
