@@ -10,6 +10,11 @@ mod ahead;
 mod arch;
 mod cache;
 mod cubin;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod found;
+#[cfg(not(feature = "cuda"))]
+mod no_cuda;
 mod nvrtc;
 mod on_cpu;
 mod plain;
@@ -25,6 +30,19 @@ pub use ahead::build;
 pub use arch::Arch;
 pub use cubin::Cubin;
 pub use cubin::Places;
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
+#[cfg(feature = "cuda")]
+pub use cuda::devices;
+#[cfg(feature = "cuda")]
+pub use cuda::driver_allocations;
+#[cfg(feature = "cuda")]
+pub use cuda::open;
+pub use found::Found;
+#[cfg(not(feature = "cuda"))]
+pub use no_cuda::devices;
+#[cfg(not(feature = "cuda"))]
+pub use no_cuda::open;
 pub use nvrtc::Compiled;
 pub use nvrtc::Nvrtc;
 pub use nvrtc::Usage;
