@@ -23,8 +23,6 @@ struct uint3 {
     unsigned x, y, z;
 };
 
-// Nameless, so that the libraries of two scalars in one process have nothing in common.
-namespace {
 namespace cuda_on_cpu {
 
 constexpr unsigned WARP = 32;
@@ -150,6 +148,8 @@ inline Block &own_block() {
     return block;
 }
 
+// Not of the initial-exec model, quick as it is: with it all shared memory of all kernels would have to fit into the
+// few hundred bytes that the loader keeps for libraries that come late.
 inline thread_local Block *present = nullptr;
 
 inline Block &block() {
@@ -429,4 +429,3 @@ void Block::meet_warp(unsigned mask, unsigned line, uint64_t given, unsigned sou
 }
 
 } // namespace cuda_on_cpu
-} // namespace

@@ -48,6 +48,9 @@ pub mod postprocess;
 pub mod report;
 pub mod simulate;
 
+// The engine measured.
+pub mod bench;
+
 // The cluster, for the launcher only.
 pub mod site;
 pub mod slurm;

@@ -21,6 +21,7 @@ use relion_rs::error::Result;
 use relion_rs::expectation::ImageSource;
 use relion_rs::expectation::Scalar;
 use relion_rs::expectation::products::Config;
+use relion_rs::formats::mrc::PixelFormat;
 use relion_rs::product::Isa;
 use relion_rs::sampling::LocalPrior;
 
@@ -91,6 +92,10 @@ struct Watched<'a> {
 impl ImageSource for Watched<'_> {
     fn read(&self, wanted: &[ImageName], stride: usize, request: &mut [u8], out: &mut [u8]) -> Result<()> {
         ImageSource::read(self.scene, wanted, stride, request, out)
+    }
+
+    fn format(&self, image: ImageName) -> PixelFormat {
+        self.scene.format(image)
     }
 
     fn decode(&self, image: ImageName, place: &[u8], out: &mut [f32]) {

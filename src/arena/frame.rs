@@ -52,7 +52,7 @@ pub struct Place<'f, T> {
     /// Bytes from the start of the region.
     offset: usize,
     len: usize,
-    lifetime: PhantomData<(fn(&'f ()) -> &'f (), fn() -> T)>,
+    lifetime: PhantomData<(&'f (), fn() -> T)>,
 }
 
 impl<T> Clone for Place<'_, T> {

@@ -75,4 +75,4 @@ mod record;
 
 pub use frame::{Arena, Frame, Place, Plain, recast};
 pub use pool::{Pool, Taken};
-pub use record::{Event, Kind, Layout, Placement};
+pub use record::{Change, Event, Kind, Layout, Placement};

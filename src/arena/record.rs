@@ -70,18 +70,43 @@ impl Layout {
     }
 }
 
-/// The top of the arena when a frame opened or closed.
+/// What happened in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Opened,
+    Took {
+        name: &'static str,
+        offset: usize,
+        bytes: usize,
+    },
+    /// Whatever lay from `base` up to `end` was given back.
+    Closed {
+        base: usize,
+        end: usize,
+    },
+}
+
+/// The top of the arena at a change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event {
     pub seconds: f64,
     pub kind: Kind,
-    pub opened: bool,
-    /// Top pointer in bytes: just before closing, or at opening.
+    pub change: Change,
+    /// Top pointer in bytes: at opening, after an allocation, just before closing.
     pub top: usize,
+}
+
+impl Event {
+    /// Whether a frame opened or closed.
+    pub fn is_of_frame(&self) -> bool {
+        !matches!(self.change, Change::Took { .. })
+    }
 }
 
 /// Events kept at most; a long run keeps its beginning.
 const MOST_EVENTS: usize = 100_000;
+/// Room for the events of an iteration whose batches share their buffers.
+const USUAL_EVENTS: usize = 4096;
 
 pub(super) struct Record {
     pub layout: Layout,
@@ -93,13 +118,20 @@ pub(super) struct Record {
 
 impl Record {
     pub fn new() -> Self {
-        Self { layout: Layout::default(), events: Vec::with_capacity(4096), live: Vec::new(), start: Instant::now() }
+        Self {
+            layout: Layout::default(),
+            events: Vec::with_capacity(USUAL_EVENTS),
+            live: Vec::new(),
+            start: Instant::now(),
+        }
     }
 
     /// The outermost frame opens: a new layout begins.
     pub fn restart(&mut self) {
         self.layout = Layout::default();
         self.live.clear();
+        // Whoever took the events took their memory too.
+        self.events.reserve(USUAL_EVENTS);
     }
 
     pub fn allocation(&mut self, kind: Kind, name: &'static str, offset: usize, bytes: usize) {
@@ -110,6 +142,7 @@ impl Record {
         let most = self.layout.most.entry((kind, name)).or_default();
         *most = together.max(*most);
         self.layout.peak = self.layout.peak.max(offset + bytes);
+        self.event(kind, Change::Took { name, offset, bytes }, offset + bytes);
     }
 
     /// The top came as far as `end` with something that has no name.
@@ -118,18 +151,18 @@ impl Record {
     }
 
     pub fn open(&mut self, kind: Kind, base: usize) {
-        self.event(kind, true, base);
+        self.event(kind, Change::Opened, base);
     }
 
     /// A frame that began at `base` and reached `top` gives everything back, up to its `end`.
     pub fn close(&mut self, kind: Kind, base: usize, top: usize, end: usize) {
         self.live.retain(|p| !(base..end).contains(&p.offset));
-        self.event(kind, false, top);
+        self.event(kind, Change::Closed { base, end }, top);
     }
 
-    fn event(&mut self, kind: Kind, opened: bool, top: usize) {
+    fn event(&mut self, kind: Kind, change: Change, top: usize) {
         if self.events.len() < MOST_EVENTS {
-            self.events.push(Event { seconds: self.start.elapsed().as_secs_f64(), kind, opened, top });
+            self.events.push(Event { seconds: self.start.elapsed().as_secs_f64(), kind, change, top });
         }
     }
 }

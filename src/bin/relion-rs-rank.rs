@@ -8,15 +8,18 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::Subcommand;
 use nix::sys::signal::SigSet;
+use relion_rs::bench;
 use relion_rs::checkpoint;
 use relion_rs::cli::CheckpointVerb;
 use relion_rs::cli::Export;
 use relion_rs::cli::narrate;
 use relion_rs::comm::Team;
+use relion_rs::device;
 use relion_rs::error::Error;
 use relion_rs::error::ExitCode;
 use relion_rs::error::Result;
 use relion_rs::import;
+use relion_rs::plan::GsdSettings;
 use relion_rs::plan::InstructionSet;
 use relion_rs::plan::Plan;
 use relion_rs::plan::RunDir;
@@ -36,7 +39,7 @@ struct Arguments {
     /// Go on although inputs have changed, and from before what a newer program did
     #[arg(long)]
     force: bool,
-    /// Refuse to go on with another version, precision or instruction set
+    /// Refuse to go on with another version, precision, instruction set, backend or kind of GPU
     #[arg(long)]
     exact: bool,
     /// Show no progress: whoever started this does
@@ -68,6 +71,20 @@ enum Verb {
         run_dir: PathBuf,
         /// RELION's run_itNNN_optimiser.star, absolute
         optimiser: PathBuf,
+    },
+    /// Measure a part of the engine, for `relion-rs bench`
+    #[command(subcommand)]
+    Bench(BenchVerb),
+}
+
+#[derive(Subcommand)]
+enum BenchVerb {
+    /// Forms of the coarse pass's squared differences; writes what `relion-rs bench gsd` shows, as JSON
+    Gsd {
+        /// Run folder whose particles and reference are taken
+        run_dir: PathBuf,
+        #[command(flatten)]
+        settings: GsdSettings,
     },
 }
 
@@ -103,6 +120,7 @@ fn act(arguments: Arguments) -> Result<ExitCode> {
     match (arguments.verb, arguments.run_dir) {
         (Some(Verb::Checkpoint(verb)), _) => look(verb, arguments.json),
         (Some(Verb::Import { run_dir, optimiser }), _) => take_over(&RunDir::new(run_dir), &optimiser, arguments.json),
+        (Some(Verb::Bench(BenchVerb::Gsd { run_dir, settings })), _) => measure_gsd(&run_dir, &settings),
         (None, Some(root)) if !arguments.probe => {
             let is_watched = arguments.silent || arguments.die_with_parent.is_some();
             let show = (!is_watched).then_some(arguments.json);
@@ -153,13 +171,23 @@ fn work(run_dir: &RunDir, resume: Resume, manner: &Manner) -> Result<ExitCode> {
 
 fn probe() -> Result<ExitCode> {
     let (major, minor, release) = hdf5::library_version();
+    let (devices, no_device) = match device::devices() {
+        Ok(devices) if devices.is_empty() => (Vec::new(), Some(device::Absent::Device.error())),
+        Ok(devices) => (devices, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let no_device = no_device.map(|error| serde_json::json!({ "problem": error.problem, "fix": error.fix }));
     let seen = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "hdf5": format!("{major}.{minor}.{release}"),
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
         "instruction_set": InstructionSet::Auto.on_this_machine()?.name(),
         "mpi": Team::library(),
-        "backends": ["cpu"],
+        "backends": if device::IS_BUILT { &["cpu", "cuda"][..] } else { &["cpu"] },
+        "devices": devices,
+        "no_device": no_device,
+        "libraries": device::libraries(),
+        "kernels": device::Source::digest(),
     });
     print(&seen.to_string())?;
     Ok(ExitCode::Done)
@@ -206,6 +234,16 @@ fn take_over(run_dir: &RunDir, optimiser: &Path, json: bool) -> Result<ExitCode>
     let _lock = run_dir.lock()?;
     let report = import::take_over(run_dir, optimiser)?;
     print(&if json { to_json(&report)? } else { report.to_string() })?;
+    Ok(ExitCode::Done)
+}
+
+fn measure_gsd(run_dir: &Path, settings: &GsdSettings) -> Result<ExitCode> {
+    let plan = Plan::read(&RunDir::new(run_dir).plan())?;
+    let mut tell = |text: &str| {
+        // When standard error is closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{text}");
+    };
+    print(&to_json(&bench::gsd::run(&plan, settings, &mut tell)?)?)?;
     Ok(ExitCode::Done)
 }
 

@@ -22,6 +22,8 @@ use crate::model::Sizes;
 use crate::model::State;
 use crate::rotation::Euler;
 
+use super::origin::FirstIdentity;
+use super::origin::FirstOrigin;
 use super::origin::Identity;
 use super::origin::InputFile;
 use super::origin::Origin;
@@ -162,7 +164,9 @@ record!(Convergence {
 });
 
 record!(Origin { identity, plan_digest, inputs });
-record!(Identity { program_version, precision, block_particles, instruction_set });
+record!(Identity { program_version, precision, block_particles, instruction_set, backend, device });
+record!(FirstOrigin { identity, plan_digest, inputs });
+record!(FirstIdentity { program_version, precision, block_particles, instruction_set });
 record!(InputFile { role, path, bytes, digest });
 
 record!(Finished {

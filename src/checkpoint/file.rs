@@ -22,6 +22,7 @@ use super::durable::commit;
 use super::durable::digest_of;
 use super::folder;
 use super::format::Format;
+use super::origin::FirstOrigin;
 use super::origin::Origin;
 use super::stored::Stored;
 
@@ -95,8 +96,11 @@ pub(super) fn examine(path: &Path) -> std::result::Result<Checkpoint, Fault> {
     let whole = |e| Fault::Damaged(in_file(path, e));
     let file = open(path).map_err(whole)?;
     let format = String::read(&file, FORMAT).map_err(whole)?;
-    let Format::FinishedIteration = Format::parse(&format, &path.display().to_string()).map_err(Fault::Refused)?;
-    let origin = Origin::read(&file, ORIGIN).map_err(whole)?;
+    let origin = match Format::parse(&format, &path.display().to_string()).map_err(Fault::Refused)? {
+        Format::FinishedIteration => FirstOrigin::read(&file, ORIGIN).map(Origin::from),
+        Format::KnownBackend => Origin::read(&file, ORIGIN),
+    };
+    let origin = origin.map_err(whole)?;
     let state = State::read(&file, STATE).map_err(whole)?;
     consistent(&state).map_err(whole)?;
     Ok(Checkpoint { state, origin })

@@ -8,17 +8,20 @@ use crate::error::Result;
 pub enum Format {
     /// The state after a finished iteration: class models, half sets, assignments, controllers.
     FinishedIteration,
+    /// The same with the backend in the numerical identity.
+    KnownBackend,
 }
 
 impl Format {
-    pub const ALL: [Self; 1] = [Self::FinishedIteration];
+    pub const ALL: [Self; 2] = [Self::FinishedIteration, Self::KnownBackend];
     /// What this program writes.
-    pub const CURRENT: Self = Self::FinishedIteration;
+    pub const CURRENT: Self = Self::KnownBackend;
 
     /// The name in the file: the order of the versions and a word a person can remember.
     pub fn name(self) -> &'static str {
         match self {
             Self::FinishedIteration => "relion-rs-checkpoint-1-finished-iteration",
+            Self::KnownBackend => "relion-rs-checkpoint-2-known-backend",
         }
     }
 
@@ -68,7 +71,7 @@ mod tests {
             assert_eq!(Format::parse(format.name(), "f").unwrap(), format);
             assert!(format.name().starts_with(&format!("relion-rs-checkpoint-{}-", format.number())));
         }
-        let newer = Format::parse("relion-rs-checkpoint-2-half-an-iteration", "iter-003.h5").unwrap_err().to_string();
+        let newer = Format::parse("relion-rs-checkpoint-3-half-an-iteration", "iter-003.h5").unwrap_err().to_string();
         assert!(newer.contains("newer") && newer.contains("iter-003.h5"), "{newer}");
         for foreign in ["", "1", "relion-rs-checkpoint-x", "relion-rs-checkpoint-0-old"] {
             assert!(Format::parse(foreign, "f").unwrap_err().to_string().contains("not the format"));

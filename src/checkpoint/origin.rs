@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::plan::Backend;
 
 /// Bytes at the start of an MRC file that describe it: the main header.
 const MRC_HEADER_BYTES: u64 = 1024;
@@ -24,6 +25,10 @@ pub struct Identity {
     pub block_particles: u32,
     /// Vector instructions of the products: `avx512`, `avx2`, `baseline` ...
     pub instruction_set: String,
+    /// Where the expectation step runs: `cpu` or `cuda`; `auto` before any ran.
+    pub backend: String,
+    /// Of `cuda`: compute capability, digest of the kernels, versions of the libraries. Empty for `cpu`.
+    pub device: String,
 }
 
 /// An input and enough of its content to notice that it was exchanged.
@@ -45,6 +50,31 @@ pub struct Origin {
     /// BLAKE3 of the settings that decide a result, hexadecimal.
     pub plan_digest: String,
     pub inputs: Vec<InputFile>,
+}
+
+/// The same as files of the first version hold it.
+pub(super) struct FirstOrigin {
+    pub identity: FirstIdentity,
+    pub plan_digest: String,
+    pub inputs: Vec<InputFile>,
+}
+
+pub(super) struct FirstIdentity {
+    pub program_version: String,
+    pub precision: String,
+    pub block_particles: u32,
+    pub instruction_set: String,
+}
+
+impl From<FirstOrigin> for Origin {
+    fn from(first: FirstOrigin) -> Self {
+        // There was no other backend.
+        let FirstOrigin { identity, plan_digest, inputs } = first;
+        let FirstIdentity { program_version, precision, block_particles, instruction_set } = identity;
+        let (backend, device) = (Backend::Cpu.name().to_owned(), String::new());
+        let identity = Identity { program_version, precision, block_particles, instruction_set, backend, device };
+        Self { identity, plan_digest, inputs }
+    }
 }
 
 impl InputFile {
@@ -97,7 +127,19 @@ impl Identity {
         compare("the precision", &self.precision, &now.precision);
         compare("the block size", &self.block_particles.to_string(), &now.block_particles.to_string());
         compare("the instruction set", &self.instruction_set, &now.instruction_set);
+        // A state that was taken over from RELION was computed by neither.
+        if self.backend != Backend::Auto.name() {
+            compare("the backend", &self.backend, &now.backend);
+        }
+        if self.backend == now.backend {
+            compare("the GPU", &self.device, &now.device);
+        }
         sentences
+    }
+
+    /// `, cuda (8.0, kernels ...)`; nothing for CPUs.
+    pub fn gpu_words(&self) -> String {
+        if self.device.is_empty() { String::new() } else { format!(", {} ({})", self.backend, self.device) }
     }
 }
 
@@ -155,6 +197,8 @@ mod tests {
             precision: "single".into(),
             block_particles: 64,
             instruction_set: "avx2".into(),
+            backend: "cpu".into(),
+            device: String::new(),
         };
         let origin = Origin { identity: identity.clone(), plan_digest: String::new(), inputs: vec![then.clone()] };
         assert!(origin.changed_inputs(std::slice::from_ref(&then)).is_empty());
@@ -170,6 +214,10 @@ mod tests {
 
         let other = Identity { instruction_set: "avx512".into(), ..identity.clone() };
         assert_eq!(identity.differences(&other), ["the instruction set was avx2 and is now avx512"]);
+        assert!(Identity { backend: "auto".into(), ..identity.clone() }.differences(&identity).is_empty());
+        let gpu = |device: &str| Identity { backend: "cuda".into(), device: device.into(), ..identity.clone() };
+        assert_eq!(identity.differences(&gpu("8.0")), ["the backend was cpu and is now cuda"]);
+        assert_eq!(gpu("8.0").differences(&gpu("9.0")), ["the GPU was 8.0 and is now 9.0"]);
         assert!(InputFile::of_images("stack", "no.mrcs", &folder.path().join("no.mrcs")).is_err());
     }
 }

@@ -317,8 +317,10 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 fn words(identity: &Identity) -> String {
-    let Identity { program_version, precision, block_particles, instruction_set } = identity;
-    format!("relion-rs {program_version}, {precision} precision, blocks of {block_particles}, {instruction_set}")
+    let Identity { program_version, precision, block_particles, instruction_set, .. } = identity;
+    let words = format!("relion-rs {program_version}, {precision} precision, blocks of {block_particles}");
+    // As ever on CPUs: parts of earlier versions count.
+    format!("{words}, {instruction_set}{}", identity.gpu_words())
 }
 
 fn index_name(iteration: u32) -> String {

@@ -172,8 +172,12 @@ impl Overview {
             if shown.has_converged { ", converged" } else { "" }
         );
         let writer = format!(
-            "relion-rs {}, {} precision, blocks of {} particles, {}",
-            identity.program_version, identity.precision, identity.block_particles, identity.instruction_set
+            "relion-rs {}, {} precision, blocks of {} particles, {}{}",
+            identity.program_version,
+            identity.precision,
+            identity.block_particles,
+            identity.instruction_set,
+            identity.gpu_words()
         );
         let mut rows = vec![
             ("state", state),

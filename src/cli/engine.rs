@@ -40,6 +40,11 @@ pub fn verb(name: &[&str], arguments: &[&OsStr], screen: &Screen) -> Result<Exit
     }
     command.args(arguments);
     let status = command.status().map_err(|cause| not_started(&program, &cause))?;
+    ended(&program, status)
+}
+
+/// The code of an engine that ended.
+fn ended(program: &Path, status: ExitStatus) -> Result<ExitCode> {
     match signal_name(status) {
         Some(name) => Err(Error::new(
             ExitCode::Internal,
@@ -49,6 +54,22 @@ pub fn verb(name: &[&str], arguments: &[&OsStr], screen: &Screen) -> Result<Exit
         )),
         None => code(status),
     }
+}
+
+/// The same for a verb whose standard output is an answer to this program: its code and what it wrote.
+///
+/// # Errors
+/// Those of [`verb`].
+pub(super) fn answer(name: &[&str], arguments: &[&OsStr], screen: &Screen) -> Result<(ExitCode, String)> {
+    let program = program()?;
+    let mut command = Command::new(&program);
+    command.args(name).args(parent::tied()).stdin(Stdio::null()).stderr(Stdio::inherit());
+    if screen.is_json() {
+        command.arg("--json");
+    }
+    let output = command.args(arguments).output().map_err(|cause| not_started(&program, &cause))?;
+    let code = ended(&program, output.status)?;
+    Ok((code, String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// The engine's program.
@@ -69,32 +90,66 @@ pub(super) fn program() -> Result<PathBuf> {
     ))
 }
 
-/// Nothing is queued that could not start: several ranks need an engine with MPI. One that does not start on this
-/// machine, a login node without the libraries of the others, is only doubted.
+/// Nothing is queued that could not start: several ranks need an engine with MPI, GPUs one with CUDA. One that does not
+/// start on this machine, a login node without the libraries of the others, is only doubted.
 ///
 /// # Errors
 /// `Unavailable` when it was built without.
-pub(super) fn takes_ranks(ranks: u32, screen: &Screen) -> Result<()> {
-    if ranks < 2 {
+pub(super) fn suits(ranks: u32, needs_cuda: bool, screen: &Screen) -> Result<()> {
+    if ranks < 2 && !needs_cuda {
         return Ok(());
     }
     let program = program()?;
     match site::probe(&program) {
-        Ok(told) if matches!(told["mpi"], Value::Null | Value::Bool(false)) => Err(Error::new(
+        Ok(told) if ranks > 1 && matches!(told["mpi"], Value::Null | Value::Bool(false)) => Err(Error::new(
             ExitCode::Unavailable,
             program.display().to_string(),
             format!("the engine was built without MPI, and {ranks} ranks are asked for"),
             "Build one with it: `make build-mpi`, or `cargo build --release --features mpi --bin relion-rs-rank`. Or ask \
              for one rank: --ranks 1, with one GPU if any.",
         )),
+        // The node may show devices that this machine does not.
+        Ok(told) if needs_cuda && is_without_cuda(&told) => Err(Error::new(
+            ExitCode::Unavailable,
+            program.display().to_string(),
+            "the engine was built without CUDA, and GPUs are asked for",
+            "Build one with it: `cargo build --release --features cuda --bin relion-rs-rank`. Or compute on CPUs: \
+             --backend cpu, without --gpus.",
+        )),
         Ok(_) => Ok(()),
         Err((cause, _)) => {
-            screen.warning(&format!(
-                "whether the engine takes several ranks could not be asked on this machine: {cause}"
-            ));
+            let what = match (ranks > 1, needs_cuda) {
+                (true, true) => "takes several ranks and computes on GPUs",
+                (true, false) => "takes several ranks",
+                (false, _) => "computes on GPUs",
+            };
+            screen.warning(&format!("whether the engine {what} could not be asked on this machine: {cause}"));
             Ok(())
         }
     }
+}
+
+fn is_without_cuda(told: &Value) -> bool {
+    told["backends"].as_array().is_some_and(|backends| !backends.iter().any(|name| name == "cuda"))
+}
+
+/// Bytes of the smallest GPU that the engine sees on this machine.
+///
+/// # Errors
+/// `Unavailable` when it sees none: its own cause and remedy.
+pub(super) fn gpu_memory() -> Result<u64> {
+    let program = program()?;
+    let unavailable = |problem: String, fix: &str| Error::new(ExitCode::Unavailable, "--backend cuda", problem, fix);
+    let told = site::probe(&program)
+        .map_err(|(cause, remedy)| unavailable(format!("the engine does not tell what it sees: {cause}"), remedy))?;
+    if let Some(problem) = told["no_device"]["problem"].as_str() {
+        return Err(unavailable(problem.to_owned(), told["no_device"]["fix"].as_str().unwrap_or_default()));
+    }
+    let devices = told["devices"].as_array().into_iter().flatten();
+    let least = devices.filter_map(|device| device["memory_bytes"].as_u64()).min();
+    least.ok_or_else(|| {
+        unavailable(format!("{} names no GPU", program.display()), "Install both programs anew, of one version.")
+    })
 }
 
 pub(super) fn not_started(program: &Path, cause: &io::Error) -> Error {

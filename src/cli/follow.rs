@@ -188,15 +188,25 @@ fn started_line(started: &Started) -> String {
     };
     let classes = if started.classes > 1 { format!(", {} classes", started.classes) } else { String::new() };
     format!(
-        "{} {how}: {} of {} px, {:.3} A{classes}, {}, {}, {} precision",
+        "{} {how}: {} of {} px, {:.3} A{classes}, {}, {}, {} precision{}",
         started.kind,
         counted(started.particles, "particle"),
         started.box_pixels,
         started.pixel_size_angstrom,
         counted(started.threads, "thread"),
         started.instruction_set,
-        started.precision
+        started.precision,
+        backend_words(started)
     )
+}
+
+/// `, backend cuda (the job has GPUs), NVIDIA A100, GPU-...`
+fn backend_words(started: &Started) -> String {
+    if started.backend.is_empty() {
+        return String::new();
+    }
+    let device = started.device.as_ref().map(|device| format!(", {}, {}", device.name, device.uuid));
+    format!(", backend {} ({}){}", started.backend, started.backend_why, device.unwrap_or_default())
 }
 
 /// Who works where: a line a rank, in columns.

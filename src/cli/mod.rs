@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+mod bench;
 mod branch;
 mod cancel;
 mod check;
@@ -37,6 +38,7 @@ mod resume;
 mod run;
 mod screen;
 mod simulate;
+mod specimen;
 mod stage;
 mod start;
 mod status;

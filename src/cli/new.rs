@@ -53,8 +53,11 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
 fn with_values(flags: &JobFile) -> Result<String> {
     let set: toml::Table = flags.to_toml()?.parse().map_err(|cause| Error::internal(format!("job file: {cause}")))?;
     let mut text = String::new();
+    let mut is_of_cluster = false;
     for line in TEMPLATE.lines() {
+        is_of_cluster |= line == "[cluster]";
         let key = line.strip_prefix("# ").and_then(|line| line.split_once(" = ")).map(|(key, _)| key);
+        let key = key.filter(|_| !is_of_cluster);
         match key.and_then(|key| set.get_key_value(key)) {
             Some((key, value)) => {
                 let comment = line.split_once("  # ").map_or("", |(_, comment)| comment);

@@ -22,7 +22,7 @@ pub struct Arguments {
     /// Go on although inputs have changed since the run began, and from before what a newer program did
     #[arg(long)]
     pub force: bool,
-    /// Refuse another program version, precision or instruction set: the result is to be the same to the last bit
+    /// Refuse another program version, precision, instruction set, backend or kind of GPU: the result is to be the same to the last bit
     #[arg(long)]
     pub exact: bool,
     /// Branch off after this iteration, in a run folder of its own; what came later stays

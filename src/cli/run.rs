@@ -7,12 +7,14 @@ use std::path::Path;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
+use crate::plan::Backend;
 use crate::plan::JobKind;
 use crate::plan::Layers;
 use crate::plan::Plan;
 use crate::plan::RunDir;
 use crate::refine::plan::plan as count;
 
+use super::engine;
 use super::job::Job;
 use super::job::JobArguments;
 use super::screen::Screen;
@@ -34,25 +36,33 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
         screen.warning(warning);
     }
     let plan = resolved.plan;
-    fits(&plan, screen)?;
+    match plan.backend {
+        // The engine would say the same, in a run folder.
+        Backend::Cuda => {
+            let whole = engine::gpu_memory()?;
+            fits(&Plan { gpu_memory_bytes: plan.gpu_memory_bytes.or(Some(whole)), ..plan.clone() }, screen)?;
+        }
+        _ => fits(&plan, screen)?,
+    }
     let run_dir = RunDir::new(plan.file(&plan.out));
     prepare(&run_dir, &plan, &job.layers)?;
     start::engine(&run_dir, &plan, &[], arguments.ranks, screen)
 }
 
-/// Refuses a cap on memory that the job cannot keep to its end, before it starts: a refinement ends with an iteration
+/// Refuses a cap on memory, or a GPU, that the job cannot do with to its end, before it starts: a refinement ends with an iteration
 /// of the full window. The window of a classification grows only as far as its maps' resolution, so there it is told.
 pub(super) fn fits(plan: &Plan, screen: &Screen) -> Result<()> {
-    if plan.memory_bytes.is_none() {
+    let has_gpu_cap = plan.backend == Backend::Cuda && plan.gpu_memory_bytes.is_some();
+    if plan.memory_bytes.is_none() && !has_gpu_cap {
         return Ok(());
     }
-    match count(plan) {
+    match count(plan).and_then(|estimate| estimate.fits_gpu()) {
         Err(error) if error.code == ExitCode::Memory && plan.kind == JobKind::Class3d => {
             screen.warning(&format!("{}: {}", error.place, error.problem));
             Ok(())
         }
         Err(error) => Err(error),
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 
+use super::bench;
 use super::cancel;
 use super::check;
 use super::checkpoint;
@@ -99,6 +100,9 @@ pub enum Verb {
     Drill(Box<drill::Arguments>),
     /// Print the Fourier shell correlation of two maps
     Compare(compare::Arguments),
+    /// Measure the program: memory of a run, speed of CPUs and GPUs
+    #[command(subcommand)]
+    Bench(bench::Verb),
     /// Look at the settings
     #[command(subcommand)]
     Config(config::Verb),
@@ -182,6 +186,7 @@ fn act(verb: Verb, screen: &Screen) -> Result<ExitCode> {
         Verb::Simulate(arguments) => simulate::run(&arguments, screen),
         Verb::Drill(arguments) => drill::run(&arguments, screen),
         Verb::Compare(arguments) => compare::run(&arguments, screen),
+        Verb::Bench(verb) => bench::run(&verb, screen),
         Verb::Config(verb) => config::run(verb, screen),
         Verb::Doctor(arguments) => doctor::run(&arguments, screen),
         Verb::Module(verb) => module::run(&verb, screen),

@@ -13,8 +13,6 @@ mod cubin;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod found;
-#[cfg(not(feature = "cuda"))]
-mod no_cuda;
 mod nvrtc;
 mod on_cpu;
 mod plain;
@@ -37,12 +35,18 @@ pub use cuda::devices;
 #[cfg(feature = "cuda")]
 pub use cuda::driver_allocations;
 #[cfg(feature = "cuda")]
+pub use cuda::libraries;
+#[cfg(feature = "cuda")]
 pub use cuda::open;
+pub use found::Absent;
 pub use found::Found;
+pub use found::Library;
 #[cfg(not(feature = "cuda"))]
-pub use no_cuda::devices;
+pub use found::devices;
 #[cfg(not(feature = "cuda"))]
-pub use no_cuda::open;
+pub use found::libraries;
+#[cfg(not(feature = "cuda"))]
+pub use found::open;
 pub use nvrtc::Compiled;
 pub use nvrtc::Nvrtc;
 pub use nvrtc::Usage;
@@ -55,6 +59,9 @@ pub use plain::launch;
 pub use plain::upload;
 pub use source::Precision;
 pub use source::Source;
+
+/// Whether this program was built with the feature `cuda`.
+pub const IS_BUILT: bool = cfg!(feature = "cuda");
 
 /// A queue of work; work of different streams may overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,8 +147,21 @@ pub trait Driver: Send + Sync {
     fn seconds(&self, from: Mark, to: Mark) -> Result<f64>;
     /// Waits here until all work of a stream is done; reports what went wrong in it.
     fn finish(&self, stream: Stream) -> Result<()>;
+    /// Transforms of up to `images` images of an edge a call, by a library of the device that works within `work_bytes`
+    /// at `work`; none where it has no such library.
+    fn fft(&self, edge: usize, images: usize, work: u64, work_bytes: usize) -> Result<Option<Box<dyn Fft + '_>>>;
     /// Host memory that copies need not stage; the device's own until it is dropped.
     fn pinned(&self, bytes: usize) -> Result<Pinned>;
+}
+
+/// Transforms of square real images in double precision, on [`Stream::Compute`]. Images lie one after the other, and so
+/// do their half transforms: rows of `edge / 2 + 1` coefficients. Neither direction scales.
+pub trait Fft: Send + Sync {
+    /// Images done by a call; a divisor of those that were asked for.
+    fn images(&self) -> usize;
+    fn forward(&self, images: u64, halves: u64) -> Result<()>;
+    /// What `halves` hold is lost.
+    fn inverse(&self, halves: u64, images: u64) -> Result<()>;
 }
 
 /// Page-locked host memory, zeroed.

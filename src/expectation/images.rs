@@ -2,6 +2,7 @@
 
 use crate::dataset::ImageName;
 use crate::error::Result;
+use crate::formats::mrc::PixelFormat;
 
 /// The images of a data set, which keep the number type of their files until they are used.
 pub trait ImageSource: Sync {
@@ -11,6 +12,9 @@ pub trait ImageSource: Sync {
     /// # Errors
     /// Whatever is wrong with the file, with the name of the image.
     fn read(&self, wanted: &[ImageName], stride: usize, request: &mut [u8], out: &mut [u8]) -> Result<()>;
+
+    /// How the pixels of an image are stored in its place.
+    fn format(&self, image: ImageName) -> PixelFormat;
 
     /// The pixels of an image whose place was filled by [`Self::read`].
     fn decode(&self, image: ImageName, place: &[u8], out: &mut [f32]);

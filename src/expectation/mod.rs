@@ -2,6 +2,7 @@
 //!
 //! [`mod@reference`] is the definition of right; [`products`] is the engine, tested against it.
 
+pub mod gpu;
 mod group;
 mod images;
 mod prepare;

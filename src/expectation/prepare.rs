@@ -21,7 +21,7 @@ use super::group::Group;
 use super::task::Task;
 
 /// Purpose number of the noise outside masks, for the counter-based generator.
-const MASK_NOISE: u32 = 0x6d61_736b;
+pub const MASK_NOISE: u32 = 0x6d61_736b;
 
 /// One particle, ready to be compared. Pixels are those of its [`Group`].
 #[derive(Clone, Debug, Default)]
@@ -97,6 +97,70 @@ impl Workspace {
 /// Smallest scale of a micrograph group that is used, and the largest that is believed.
 const SCALE_LIMITS: [f64; 2] = [0.001, 10_000.0];
 
+/// Where the search of a particle starts, and what its pixels are multiplied by.
+pub struct Start {
+    /// Norm correction.
+    pub gain: f64,
+    /// The whole pixels that the image is moved by, and what is left of the offset.
+    pub shift: [i64; 2],
+    pub rest: [f64; 2],
+    /// As in [`Prepared`].
+    pub offset_pixels: [f64; 2],
+}
+
+pub fn start(task: &Task<'_>, group: &Group, particle: u32) -> Start {
+    let before: &Assignment = &task.assignments[particle as usize];
+    let gain = if task.options.norm_correction { task.model.average_norm / before.norm_correction } else { 1.0 };
+    let exact = group.pixels(before.offset_angstrom);
+    let shift = exact.map(units::round_half_away);
+    // RELION searches around whole pixels, and keeps the fraction where nothing is searched.
+    let around_whole = task.options.parity && !matches!(task.search, Search::OwnPose);
+    let offset_pixels = if around_whole { shift.map(|o| o as f64) } else { exact };
+    let rest: [f64; 2] = std::array::from_fn(|a| offset_pixels[a] - shift[a] as f64);
+    Start { gain, shift, rest, offset_pixels }
+}
+
+/// The item and seed of the noise outside of a particle's mask; its purpose is [`MASK_NOISE`].
+pub fn noise_item(record: &Particle) -> u64 {
+    u64::from(record.image.stack) << 32 | u64::from(record.image.index)
+}
+
+pub fn noise_seed(task: &Task<'_>) -> u64 {
+    task.options.seed ^ (u64::from(task.iteration) << 32)
+}
+
+/// Variance of a real component of that noise per shell. The noise of the model is that of corrected images; the first
+/// row of a half transform holds one pixel a shell.
+pub fn noise_variance(group: &Group, shell: usize) -> f64 {
+    let gain = group.mtf_gain.as_ref().map_or(1.0, |gain| gain[shell]);
+    group.inverse_sigma2.get(shell).filter(|v| **v > 0.0).map_or(0.0, |v| 1.0 / (v * gain.powi(2)))
+}
+
+/// Scale of a particle's micrograph group.
+///
+/// # Errors
+/// It is no number, or not to be believed.
+pub fn group_scale(task: &Task<'_>, record: &Particle) -> Result<f64> {
+    if !task.options.scale_correction {
+        return Ok(1.0);
+    }
+    let scale = task.model.groups[record.group as usize].scale;
+    if scale.is_nan() || scale > SCALE_LIMITS[1] {
+        return Err(Error::internal(format!("the scale of group {} became {scale}", record.group + 1)));
+    }
+    Ok(scale.max(SCALE_LIMITS[0]))
+}
+
+/// The CTF that a particle is compared with, if any.
+///
+/// # Errors
+/// Those of [`Ctf::new`].
+pub fn ctf_of(task: &Task<'_>, group: &Group, record: &Particle) -> Result<Option<Ctf>> {
+    let optics = &task.dataset.optics[group.optics];
+    let options = task.options.ctf.filter(|_| !optics.ctf_corrected);
+    options.map(|options| Ctf::new(optics, &record.ctf, options)).transpose()
+}
+
 /// Prepares the particle with index `particle` of the data set, whose image is `pixels`. A `replacement` takes the
 /// place of the image in the reconstruction.
 pub fn prepare(
@@ -109,33 +173,23 @@ pub fn prepare(
     out: &mut Prepared,
 ) -> Result<()> {
     let record: &Particle = &task.dataset.particles[particle as usize];
-    let before: &Assignment = &task.assignments[particle as usize];
     let n = group.box_pixels;
-    let gain = if task.options.norm_correction { task.model.average_norm / before.norm_correction } else { 1.0 };
-    let exact = group.pixels(before.offset_angstrom);
-    let offset = exact.map(units::round_half_away);
-    // RELION searches around whole pixels, and keeps the fraction where nothing is searched.
-    let around_whole = task.options.parity && !matches!(task.search, Search::OwnPose);
-    out.offset_pixels = if around_whole { offset.map(|o| o as f64) } else { exact };
-    let rest: [f64; 2] = std::array::from_fn(|a| out.offset_pixels[a] - offset[a] as f64);
+    let Start { gain, shift, rest, offset_pixels } = start(task, group, particle);
+    out.offset_pixels = offset_pixels;
     work.axes.fill(&group.kx, &group.ky, rest[0], rest[1], &mut work.phases);
 
-    place(replacement.unwrap_or(pixels), gain, n, offset, work);
+    place(replacement.unwrap_or(pixels), gain, n, shift, work);
     forward(group, work);
     out.unmasked_dc = pick(group, &work.half, &work.phases, &mut out.unmasked);
 
     if replacement.is_some() {
-        place(pixels, gain, n, offset, work);
+        place(pixels, gain, n, shift, work);
     }
     if task.options.zero_mask {
         group.mask.fill_with_mean(&mut work.shifted);
     } else {
-        let key = u64::from(record.image.stack) << 32 | u64::from(record.image.index);
-        let mut stream = Stream::new(task.options.seed ^ (u64::from(task.iteration) << 32), MASK_NOISE, key);
-        // The noise of the model is that of corrected images. The first row of a half transform holds one pixel a shell.
-        let gain = |s: usize| group.mtf_gain.as_ref().map_or(1.0, |gain| gain[s]);
-        let sigma2 =
-            |s: usize| group.inverse_sigma2.get(s).filter(|v| **v > 0.0).map_or(0.0, |v| 1.0 / (v * gain(s).powi(2)));
+        let mut stream = Stream::new(noise_seed(task), MASK_NOISE, noise_item(record));
+        let sigma2 = |shell: usize| noise_variance(group, shell);
         noise_image(&group.fft, sigma2, &mut stream, &mut work.half, &mut work.noise, &mut work.scratch);
         group.mask.fill_with(&mut work.shifted, &work.noise);
     }
@@ -147,24 +201,15 @@ pub fn prepare(
         out.weighted_power = 0.0;
     }
 
-    out.group_scale = 1.0;
-    if task.options.scale_correction {
-        let scale = task.model.groups[record.group as usize].scale;
-        if scale.is_nan() || scale > SCALE_LIMITS[1] {
-            return Err(Error::internal(format!("the scale of group {} became {scale}", record.group + 1)));
-        }
-        out.group_scale = scale.max(SCALE_LIMITS[0]);
-    }
+    out.group_scale = group_scale(task, record)?;
     fill_ctf(task, group, record, work, out)
 }
 
 fn fill_ctf(task: &Task<'_>, group: &Group, record: &Particle, work: &mut Workspace, out: &mut Prepared) -> Result<()> {
-    let optics = &task.dataset.optics[group.optics];
-    match task.options.ctf.filter(|_| !optics.ctf_corrected) {
-        Some(options) => {
-            let ctf = Ctf::new(optics, &record.ctf, options)?;
+    match ctf_of(task, group, record)? {
+        Some(ctf) => {
             ctf.fill(&group.window.kx, &group.window.ky, group.gamma_offsets.as_deref(), &mut work.ctf);
-            if optics.ctf_premultiplied {
+            if task.dataset.optics[group.optics].ctf_premultiplied {
                 work.ctf.iter_mut().for_each(|c| *c *= *c);
             }
         }

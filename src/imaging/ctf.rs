@@ -39,17 +39,17 @@ pub struct CtfOptions {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ctf {
     /// Argument: aa kx^2 + 2 ab kx ky + bb ky^2, defocus and wavelength included.
-    quadratic: [f64; 3],
+    pub quadratic: [f64; 3],
     /// Coefficient of (squared frequency)^2.
-    quartic: f64,
+    pub quartic: f64,
     /// Phase shift and amplitude contrast.
-    constant: f64,
+    pub constant: f64,
     /// -B/4.
-    damping: f64,
-    scale: f64,
+    pub damping: f64,
+    pub scale: f64,
     /// Integer frequencies -> 1/Angstrom, magnification included.
-    frequency: [[f64; 2]; 2],
-    options: CtfOptions,
+    pub frequency: [[f64; 2]; 2],
+    pub options: CtfOptions,
 }
 
 /// Relativistic wavelength of an electron in Angstrom.

@@ -65,6 +65,16 @@ impl<T: Real> CircularMask<T> {
         Self { outside, sum }
     }
 
+    /// Weight of the outside per pixel.
+    pub fn outside(&self) -> &[T] {
+        &self.outside
+    }
+
+    /// Sum of these weights.
+    pub fn outside_sum(&self) -> f64 {
+        self.sum
+    }
+
     /// Replaces the outside by its weighted mean.
     pub fn fill_with_mean(&self, image: &mut [T]) {
         assert_eq!(image.len(), self.outside.len(), "an image of the mask's box");

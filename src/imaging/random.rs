@@ -36,8 +36,13 @@ pub struct Stream {
 impl Stream {
     /// The stream of `item` for a `purpose` (any fixed number per use, so that uses do not share numbers).
     pub fn new(seed: u64, purpose: u32, item: u64) -> Self {
+        Self { key: Self::key(seed, purpose), item, next: 0, words: [0; 4], left: 0, spare: None }
+    }
+
+    /// The key of all streams of a purpose.
+    pub fn key(seed: u64, purpose: u32) -> [u32; 2] {
         let mixed = philox([seed as u32, (seed >> 32) as u32], [purpose, 0, 0, 0]);
-        Self { key: [mixed[0], mixed[1]], item, next: 0, words: [0; 4], left: 0, spare: None }
+        [mixed[0], mixed[1]]
     }
 
     /// Uniform 64 bits.

@@ -18,6 +18,9 @@ pub const CLUSTER_TABLE: &str = "cluster";
 /// Table within it: what differs between partitions, `[cluster.partitions.gpu]`.
 pub const PARTITIONS_TABLE: &str = "partitions";
 
+/// Keys that are no flags of `submit`.
+const FILE_KEYS: [&str; 2] = ["gpu_memory", "sbatch"];
+
 /// How a script asks for GPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -95,8 +98,8 @@ pub struct Cluster {
     /// GPUs of a node; without it, what sinfo says
     #[arg(long, value_name = "N", help_heading = "Cluster")]
     pub gpus_per_node: Option<u32>,
-    /// Memory of one GPU, as 40GiB (for the backend cuda)
-    #[arg(long, value_name = "SIZE", help_heading = "Cluster")]
+    /// The job's key of this name, for all jobs of a partition that do not set it (as a flag: the job's)
+    #[arg(skip)]
     pub gpu_memory: Option<String>,
     /// What starts the ranks
     #[arg(long, value_enum, help_heading = "Cluster")]
@@ -141,7 +144,7 @@ impl Cluster {
     pub fn keys() -> Vec<String> {
         let flags = Self::augment_args(Command::new("keys"));
         let names = flags.get_arguments().map(|flag| flag.get_id().to_string());
-        names.chain(std::iter::once("sbatch".to_string())).collect()
+        names.chain(FILE_KEYS.map(str::to_string)).collect()
     }
 
     /// Every key that has a default.

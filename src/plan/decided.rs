@@ -12,6 +12,7 @@ use crate::error::ExitCode;
 use crate::error::Result;
 
 use super::kinds::Backend;
+use super::kinds::CoarseForm;
 use super::kinds::InstructionSet;
 use super::kinds::JobKind;
 use super::kinds::Precision;
@@ -24,11 +25,15 @@ pub enum PlanFormat {
     OneMachine,
 }
 
-/// Keys that may differ when a run folder is continued: none of them changes a result.
-const MAY_CHANGE: [&str; 10] = [
+/// Keys that may differ when a run folder is continued: none of them changes a result, but for the backend, which is told
+/// by the numerical identity as the machine is.
+const MAY_CHANGE: [&str; 13] = [
     "program_version",
     "threads",
     "memory",
+    "backend",
+    "gpu_memory",
+    "share_gpu",
     "blocks_per_batch",
     "dedicated_leader",
     "keep_last",
@@ -114,7 +119,15 @@ pub struct Plan {
     #[serde(rename = "memory")]
     pub memory_bytes: Option<u64>,
     pub precision: Precision,
+    /// `Auto` until the engine has started.
     pub backend: Backend,
+    /// Cap on the memory that a rank takes on a GPU; `None`: what is free there.
+    #[serde(rename = "gpu_memory", default)]
+    pub gpu_memory_bytes: Option<u64>,
+    #[serde(default)]
+    pub share_gpu: bool,
+    #[serde(default)]
+    pub coarse_form: CoarseForm,
     pub isa: InstructionSet,
     pub block_particles: usize,
     /// `None`: 4, or fewer where memory is short.
@@ -162,6 +175,11 @@ impl Plan {
     pub fn digest(&self) -> Result<String> {
         let mut map = self.comparable();
         map.retain(|key, _| !MAY_CHANGE.contains(&key.as_str()) && !PATHS.contains(&key.as_str()) && key != "format");
+        // Runs that began before there was another backend keep their digest.
+        map.insert("backend".to_owned(), Backend::Cpu.name().into());
+        if self.coarse_form == CoarseForm::Auto {
+            map.remove("coarse_form");
+        }
         let text = serde_json::to_string(&map).map_err(|cause| Error::internal(format!("plan: {cause}")))?;
         Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
     }

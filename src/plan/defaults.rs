@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::job_file::JobFile;
 use super::kinds::Backend;
+use super::kinds::CoarseForm;
 use super::kinds::InstructionSet;
 use super::kinds::JobKind;
 use super::kinds::Precision;
@@ -57,7 +58,10 @@ pub fn defaults(kind: JobKind) -> JobFile {
         threads: Some(0),
         memory: Some("auto".to_string()),
         precision: Some(Precision::Single),
-        backend: Some(Backend::Cpu),
+        backend: Some(Backend::Auto),
+        gpu_memory: Some("auto".to_string()),
+        share_gpu: Some(false),
+        coarse_form: Some(CoarseForm::Auto),
         isa: Some(InstructionSet::Auto),
         block_particles: Some(64),
         blocks_per_batch: Some(0),

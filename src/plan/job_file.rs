@@ -19,6 +19,7 @@ use super::cluster::CLUSTER_TABLE;
 use super::cluster::Cluster;
 use super::cluster::PARTITIONS_TABLE;
 use super::kinds::Backend;
+use super::kinds::CoarseForm;
 use super::kinds::InstructionSet;
 use super::kinds::JobKind;
 use super::kinds::Precision;
@@ -154,9 +155,18 @@ pub struct JobFile {
     /// Precision of the expectation step
     #[arg(long, value_enum, help_heading = "Computing")]
     pub precision: Option<Precision>,
-    /// Device of the expectation step
+    /// Device of the expectation step; auto: a GPU where there is one to compute on, else CPUs
     #[arg(long, value_enum, help_heading = "Computing")]
     pub backend: Option<Backend>,
+    /// Most memory that a rank may take on a GPU, as 24GiB; auto: what is free there
+    #[arg(long, value_name = "SIZE", help_heading = "Computing")]
+    pub gpu_memory: Option<String>,
+    /// Several ranks may compute on one GPU
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Computing")]
+    pub share_gpu: Option<bool>,
+    /// How a GPU compares images in the coarse search; part of what decides the bits of a result
+    #[arg(long, value_enum, help_heading = "Computing")]
+    pub coarse_form: Option<CoarseForm>,
     /// Vector instructions; part of what decides the bits of a result
     #[arg(long, value_enum, help_heading = "Computing")]
     pub isa: Option<InstructionSet>,

@@ -27,11 +27,37 @@ pub enum Precision {
 }
 
 /// Where the expectation step runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
+    /// A GPU where the engine is built for it and sees one, else CPUs; in a job of Slurm, what the job has.
+    #[default]
+    Auto,
     Cpu,
     Cuda,
+}
+
+/// How a GPU compares images with projections in the coarse search.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CoarseForm {
+    /// The fastest one whose results are those of single precision.
+    #[default]
+    Auto,
+    /// Squared differences, one pair of image and projection after the other.
+    Direct,
+    /// Squared differences of tiles of images and projections.
+    Tile,
+    /// Matrix products, in the precision of the step.
+    Product,
+    /// Matrix products of numbers that are rounded to 10 bits.
+    Tf32,
+    /// Matrix products of half precision.
+    Fp16,
+    /// Three products of 10 bits that make one of single precision.
+    #[serde(rename = "3xtf32")]
+    #[value(name = "3xtf32")]
+    ThreeTf32,
 }
 
 /// Vector instructions of the matrix products; part of what decides the bits of a result.
@@ -51,6 +77,35 @@ impl JobKind {
             Self::Refine3d => "refine3d",
             Self::Class3d => "class3d",
         }
+    }
+}
+
+impl Backend {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
+impl CoarseForm {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Direct => "direct",
+            Self::Tile => "tile",
+            Self::Product => "product",
+            Self::Tf32 => "tf32",
+            Self::Fp16 => "fp16",
+            Self::ThreeTf32 => "3xtf32",
+        }
+    }
+
+    /// Whether it has a meaning in single precision only.
+    pub fn is_of_single_precision(self) -> bool {
+        matches!(self, Self::Tf32 | Self::Fp16 | Self::ThreeTf32)
     }
 }
 
@@ -143,6 +198,18 @@ mod tests {
         assert_eq!(format_bytes(1000), "1000 B");
         assert_eq!(format_bytes(384 << 20), "384.0 MiB");
         assert_eq!(format_bytes(3 << 41), "6.0 TiB");
+    }
+
+    #[test]
+    fn names_are_those_of_the_files() {
+        use clap::ValueEnum;
+        for form in CoarseForm::value_variants() {
+            assert_eq!(serde_json::to_value(form).unwrap(), form.name());
+            assert_eq!(form.to_possible_value().unwrap().get_name(), form.name());
+        }
+        for backend in Backend::value_variants() {
+            assert_eq!(serde_json::to_value(backend).unwrap(), backend.name());
+        }
     }
 
     #[test]

@@ -267,7 +267,8 @@ fn environment_layers(variables: &BTreeMap<String, String>) -> Result<(Vec<Layer
             continue;
         }
         let key = key.to_lowercase();
-        let is_cluster = of_cluster.contains(&key);
+        // A key of both is the job's.
+        let is_cluster = of_cluster.contains(&key) && !known.contains(&key);
         if !is_cluster && !known.contains(&key) {
             return Err(unknown_key(ExitCode::Usage, name.clone(), &key));
         }

@@ -69,6 +69,12 @@ pub enum Event {
     /// Top of the memory arena over an iteration, at the opening and closing of its frames.
     ArenaTrace {
         points: Vec<ArenaPoint>,
+        /// All that was asked of it, in order; only the beginning of very many.
+        #[serde(default)]
+        requests: Vec<ArenaRequest>,
+        /// Batches of particles in the iteration; a batch may find the buffers of the one before.
+        #[serde(default)]
+        batches: usize,
     },
     /// A checkpoint is on disk.
     Checkpoint {
@@ -176,6 +182,32 @@ pub struct ArenaPoint {
     pub top_bytes: u64,
 }
 
+/// One request to the arena.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArenaRequest {
+    /// Kind of the frame.
+    pub frame: String,
+    #[serde(flatten)]
+    pub change: ArenaChange,
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum ArenaChange {
+    Opened,
+    Took {
+        name: String,
+        offset: u64,
+        bytes: u64,
+    },
+    /// Whatever lay from `base` up to `end` was given back.
+    Closed {
+        base: u64,
+        end: u64,
+    },
+}
+
 /// One rank's place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RankPlace {
@@ -186,7 +218,7 @@ pub struct RankPlace {
     /// Cores that it stays on, and their NUMA nodes: `0-3,8`.
     pub cores: String,
     pub numa: String,
-    /// As CUDA counts them for this rank, with Slurm's number where that is another.
+    /// Name and UUID of the GPU that it computes on; on CPUs what Slurm gave it, as CUDA counts it.
     pub device: Option<String>,
 }
 
@@ -200,6 +232,14 @@ pub struct Started {
     pub threads: usize,
     pub instruction_set: String,
     pub precision: String,
+    /// `cpu` or `cuda`, and why.
+    #[serde(default)]
+    pub backend: String,
+    #[serde(default)]
+    pub backend_why: String,
+    /// Of the first rank.
+    #[serde(default)]
+    pub device: Option<Device>,
     pub particles: usize,
     pub classes: usize,
     pub box_pixels: usize,
@@ -213,6 +253,29 @@ pub struct Started {
     #[serde(default)]
     pub repeated_particles: usize,
     pub last_iteration: u32,
+}
+
+/// A GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    pub name: String,
+    /// `GPU-...` or `MIG-...`.
+    pub uuid: String,
+    /// `8.0`
+    pub compute_capability: String,
+    pub memory_bytes: u64,
+}
+
+/// The GPU of the first rank over an iteration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceFigures {
+    /// As counted before it, as reserved, and the most that was used.
+    pub planned_bytes: u64,
+    pub reserved_bytes: u64,
+    pub peak_bytes: u64,
+    /// Share of each phase's time in which it computed, 0 to 1.
+    pub busy: BTreeMap<String, f64>,
 }
 
 /// The sum of one iteration.
@@ -260,6 +323,8 @@ pub struct IterationFinished {
     /// (0 where the system does not tell).
     pub planned_bytes: u64,
     pub resident_peak_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceFigures>,
     /// Wall-clock time; the phases follow each other.
     pub phase_seconds: BTreeMap<String, f64>,
     /// Floating-point operations of the coarse search.

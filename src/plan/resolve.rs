@@ -11,7 +11,9 @@ use crate::rotation::PointGroup;
 use super::decided::Plan;
 use super::decided::PlanFormat;
 use super::kinds::Backend;
+use super::kinds::CoarseForm;
 use super::kinds::JobKind;
+use super::kinds::Precision;
 use super::kinds::parse_bytes;
 use super::layers::Layers;
 
@@ -37,7 +39,7 @@ pub struct Resolved {
 ///
 /// # Errors
 /// `Usage` or `Config` for a missing, impossible or contradictory setting, named by the place it was set;
-/// `NoInput` for a missing file; `Unavailable` for the CUDA backend.
+/// `NoInput` for a missing file.
 pub fn resolve(layers: &Layers, reference_maps: usize, working_directory: &Path) -> Result<Resolved> {
     let checked = Checked { layers };
     let job = &layers.values;
@@ -64,14 +66,6 @@ pub fn resolve(layers: &Layers, reference_maps: usize, working_directory: &Path)
         path => Some(checked.input("mask", path, working_directory)?),
     };
 
-    if checked.value("backend", job.backend)? == Backend::Cuda {
-        return Err(Error::new(
-            ExitCode::Unavailable,
-            layers.place("backend"),
-            "this build has no CUDA engine: the feature `cuda` is declared but not part of this version",
-            "Use backend = \"cpu\".",
-        ));
-    }
     let group = PointGroup::parse(&checked.value("symmetry", job.symmetry.clone())?)
         .map_err(|cause| layers.error("symmetry", cause.problem, cause.fix))?;
 
@@ -139,17 +133,15 @@ pub fn resolve(layers: &Layers, reference_maps: usize, working_directory: &Path)
         ));
     }
 
-    let memory = checked.value("memory", job.memory.clone())?;
-    let memory_bytes = match memory.as_str() {
-        "auto" => None,
-        text => Some(parse_bytes(text).filter(|bytes| *bytes > 0).ok_or_else(|| {
-            layers.error(
-                "memory",
-                format!("{text:?} is not a size of memory"),
-                "Write it like 4GiB or 512MiB, or auto.",
-            )
-        })?),
-    };
+    let precision = checked.value("precision", job.precision)?;
+    let coarse_form = checked.value("coarse_form", job.coarse_form)?;
+    if coarse_form.is_of_single_precision() && precision == Precision::Double {
+        return Err(layers.error(
+            "coarse_form",
+            format!("{} has no meaning with precision = \"double\"", coarse_form.name()),
+            "Use direct, tile or product, or single precision.",
+        ));
+    }
 
     let plan = Plan {
         format: PlanFormat::OneMachine,
@@ -199,9 +191,12 @@ pub fn resolve(layers: &Layers, reference_maps: usize, working_directory: &Path)
         perturb: if skip_align { 0.0 } else { perturb },
         max_significant: nonzero_count(checked.count("max_significant", job.max_significant, 0..=u32::MAX)?),
         threads: checked.count("threads", job.threads, 0..=MOST_THREADS)? as usize,
-        memory_bytes,
-        precision: checked.value("precision", job.precision)?,
-        backend: Backend::Cpu,
+        memory_bytes: checked.size("memory", job.memory.as_deref())?,
+        precision,
+        backend: checked.value("backend", job.backend)?,
+        gpu_memory_bytes: checked.size("gpu_memory", job.gpu_memory.as_deref())?,
+        share_gpu: checked.value("share_gpu", job.share_gpu)?,
+        coarse_form,
         isa: checked.value("isa", job.isa)?,
         block_particles: checked.count("block_particles", job.block_particles, 1..=LARGEST_BLOCK)? as usize,
         blocks_per_batch: nonzero_count(checked.count("blocks_per_batch", job.blocks_per_batch, 0..=u32::MAX)?),
@@ -233,6 +228,10 @@ fn warnings(plan: &Plan, group: &PointGroup) -> Vec<String> {
     }
     if plan.offset_step_pixels > plan.offset_range_pixels && plan.offset_range_pixels > 0.0 {
         warnings.push("offset_step_pixels is larger than offset_range_pixels: only the offset 0 is tried".to_string());
+    }
+    if plan.backend == Backend::Cpu && plan.coarse_form != CoarseForm::Auto {
+        let form = plan.coarse_form.name();
+        warnings.push(format!("coarse_form = \"{form}\" is for GPUs, and backend is \"cpu\": it changes nothing"));
     }
     if plan.kind == JobKind::Class3d && plan.classes == 1 && plan.iterations > 0 {
         warnings.push("class3d with one class: particles are refined together, not sorted".to_string());
@@ -285,6 +284,20 @@ impl Checked<'_> {
         }
         let fix = format!("Give a number from {} to {}.", range.start(), range.end());
         Err(self.layers.error(key, format!("{value} is out of range"), fix))
+    }
+
+    /// A size of memory, or `auto`.
+    fn size(&self, key: &str, value: Option<&str>) -> Result<Option<u64>> {
+        let text = self.value(key, value)?;
+        if text == "auto" {
+            return Ok(None);
+        }
+        let bytes = parse_bytes(text).filter(|bytes| *bytes > 0);
+        let wrong = || {
+            let problem = format!("{text:?} is not a size of memory");
+            self.layers.error(key, problem, "Write it like 4GiB or 512MiB, or auto.")
+        };
+        bytes.map(Some).ok_or_else(wrong)
     }
 
     fn seed(&self, value: Option<u64>) -> Result<u64> {

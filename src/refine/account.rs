@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::arena::Change;
+use crate::device::Found;
 use crate::error::Error;
 use crate::error::Result;
 use crate::expectation::Outcome;
@@ -15,7 +17,10 @@ use crate::model::State;
 use crate::plan::Plan;
 use crate::plan::RunDir;
 use crate::plan::progress;
+use crate::plan::progress::ArenaChange;
 use crate::plan::progress::ArenaPoint;
+use crate::plan::progress::ArenaRequest;
+use crate::plan::progress::Device;
 use crate::plan::progress::Event;
 use crate::plan::progress::IterationFinished;
 use crate::plan::progress::ProgressWriter;
@@ -26,6 +31,7 @@ use super::Job;
 use super::ending::Ending;
 use super::ending::repeated;
 use super::inputs::Inputs;
+use super::ranks::Chosen;
 use super::step::Memory;
 
 /// Share of particles that may be set aside before the run stops.
@@ -34,6 +40,9 @@ const MOST_SET_ASIDE: f64 = 0.1;
 const MOST_NAMED: usize = 20;
 /// Points of the arena's trace written in an iteration.
 const MOST_TRACE_POINTS: usize = 500;
+
+/// Requests to the arena written in an iteration.
+const MOST_REQUESTS: usize = 4000;
 
 /// The phase that is divided once it is over; what is left is the rest of it.
 pub const EXPECTATION: &str = "expectation";
@@ -45,6 +54,7 @@ const CHECKPOINT: &str = "checkpoint";
 /// The account of a run.
 pub struct Account<'a> {
     plan: &'a Plan,
+    on: &'a Chosen,
     progress: ProgressWriter,
     path: PathBuf,
     begin: Instant,
@@ -59,10 +69,11 @@ pub struct Account<'a> {
 }
 
 impl<'a> Account<'a> {
-    pub fn open(run_dir: &RunDir, plan: &'a Plan) -> Result<Self> {
+    pub fn open(run_dir: &RunDir, plan: &'a Plan, on: &'a Chosen) -> Result<Self> {
         let now = Instant::now();
         Ok(Self {
             plan,
+            on,
             progress: ProgressWriter::open(&run_dir.progress())?,
             path: run_dir.progress(),
             begin: now,
@@ -95,6 +106,9 @@ impl<'a> Account<'a> {
             threads: self.plan.thread_count(),
             instruction_set: inputs.isa.name().to_owned(),
             precision: inputs.origin.identity.precision.clone(),
+            backend: self.on.backend.name().to_owned(),
+            backend_why: self.on.why.clone(),
+            device: self.on.device.as_ref().map(|on| device(&on.found)),
             particles: inputs.dataset.particles.len(),
             classes: self.plan.classes,
             box_pixels: inputs.box_pixels(),
@@ -194,11 +208,13 @@ impl<'a> Account<'a> {
             frame: event.kind.name().to_owned(),
             top_bytes: event.top as u64,
         };
-        let stride = memory.events.len().div_ceil(MOST_TRACE_POINTS).max(1);
+        let frames: Vec<crate::arena::Event> = memory.events.iter().filter(|e| e.is_of_frame()).copied().collect();
+        let stride = frames.len().div_ceil(MOST_TRACE_POINTS).max(1);
         // Of events that fall together the highest counts.
         let highest = |events: &[crate::arena::Event]| events.iter().max_by_key(|event| event.top).map(point);
-        let points = memory.events.chunks(stride).filter_map(highest).collect();
-        self.progress.write(Event::ArenaTrace { points })?;
+        let points = frames.chunks(stride).filter_map(highest).collect();
+        let requests = memory.events.iter().take(MOST_REQUESTS).map(request).collect();
+        self.progress.write(Event::ArenaTrace { points, requests, batches: memory.batches })?;
         let (half, sampling, convergence) = (&state.halves[0], &state.sampling, &state.convergence);
         let classes = || state.halves[0].classes.iter();
         let finished = IterationFinished {
@@ -229,6 +245,7 @@ impl<'a> Account<'a> {
             arena_reserved_bytes: memory.reserved,
             arena_layout: memory.layout,
             planned_bytes: memory.planned,
+            device: memory.device,
             resident_peak_bytes: resident_peak_bytes(),
             phase_seconds: self.phases.clone(),
             coarse_operations: self.coarse_operations,
@@ -250,6 +267,27 @@ impl<'a> Account<'a> {
             resident_peak_bytes: resident_peak_bytes(),
         })
     }
+}
+
+fn device(found: &Found) -> Device {
+    let (major, minor) = found.capability;
+    Device {
+        name: found.name.clone(),
+        uuid: found.uuid.clone(),
+        compute_capability: format!("{major}.{minor}"),
+        memory_bytes: found.memory_bytes,
+    }
+}
+
+fn request(event: &crate::arena::Event) -> ArenaRequest {
+    let change = match event.change {
+        Change::Opened => ArenaChange::Opened,
+        Change::Took { name, offset, bytes } => {
+            ArenaChange::Took { name: name.to_owned(), offset: offset as u64, bytes: bytes as u64 }
+        }
+        Change::Closed { base, end } => ArenaChange::Closed { base: base as u64, end: end as u64 },
+    };
+    ArenaRequest { frame: event.kind.name().to_owned(), change }
 }
 
 /// CPU seconds of this process.

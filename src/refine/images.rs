@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::expectation::ImageSource;
 use crate::formats::mrc;
 use crate::formats::mrc::Header;
+use crate::formats::mrc::PixelFormat;
 use crate::formats::mrc::Stack;
 
 use super::inputs::Inputs;
@@ -117,6 +118,10 @@ impl ImageSource for Images<'_> {
             })?;
         }
         Ok(())
+    }
+
+    fn format(&self, image: ImageName) -> PixelFormat {
+        self.headers[image.stack as usize].format()
     }
 
     fn decode(&self, image: ImageName, place: &[u8], out: &mut [f32]) {

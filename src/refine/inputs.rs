@@ -57,11 +57,12 @@ pub struct Inputs {
 
 impl Inputs {
     pub fn load(plan: &Plan) -> Result<Self> {
-        Self::load_for(plan, plan.isa)
+        Self::load_for(plan, plan.isa, "")
     }
 
-    /// As [`Self::load`], for vector instructions that all ranks have.
-    pub fn load_for(plan: &Plan, isa: InstructionSet) -> Result<Self> {
+    /// As [`Self::load`], for vector instructions that all ranks have, and what tells their devices in the numerical
+    /// identity.
+    pub fn load_for(plan: &Plan, isa: InstructionSet, device: &str) -> Result<Self> {
         let particles_file = plan.file(&plan.particles);
         let mut dataset = Dataset::read(&particles_file, &ReadOptions { ctf: plan.ctf, ..ReadOptions::default() })?;
         dataset.suits(plan)?;
@@ -115,6 +116,8 @@ impl Inputs {
             },
             block_particles: plan.block_particles as u32,
             instruction_set: isa.name().to_owned(),
+            backend: plan.backend.name().to_owned(),
+            device: device.to_owned(),
         };
         let plan_digest = plan.digest()?;
         Ok(Self {

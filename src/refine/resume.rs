@@ -62,7 +62,7 @@ pub fn check(
             ExitCode::Usage,
             place,
             format!("--exact: {}", differences.join("; ")),
-            "Go on with the same program on the same kind of machine (--isa pins the instructions), or without --exact.",
+            "Go on with the same program on the same kind of machine (--isa pins the instructions, --backend cpu or cuda the backend), or without --exact.",
         ));
     }
     let changed = changed.into_iter().map(|sentence| format!("{sentence}: going on all the same"));

@@ -65,7 +65,7 @@ impl Scribe {
             written.insert(*half, finished.positions.len());
         }
         if let Some((half, midway)) = midway {
-            let finished = midway.finished();
+            let finished = midway.finished()?;
             if self.is_new(half, &finished) {
                 entries.push(midway.with_sums(|sums| self.writer.write(half, labels[half], &finished, sums))?);
                 written.insert(half, finished.positions.len());

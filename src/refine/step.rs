@@ -24,6 +24,7 @@ use crate::maximisation::classes;
 use crate::model::State;
 use crate::plan::Plan;
 use crate::plan::Precision;
+use crate::plan::progress::DeviceFigures;
 use crate::plan::progress::WeightMemory;
 use crate::weights;
 
@@ -70,7 +71,11 @@ pub struct Memory {
     pub planned: u64,
     /// Digest of the arena's layout.
     pub layout: String,
+    /// Of a GPU.
+    pub device: Option<DeviceFigures>,
     pub events: Vec<Event>,
+    /// Batches of particles, of all ranks together.
+    pub batches: usize,
 }
 
 /// What an iteration leaves beside the new state.
@@ -160,13 +165,16 @@ impl Engine {
         })?;
         let Some((old, outcomes, finale)) = both else { return Ok(None) };
         let layout = arena.layout();
+        let batches = counts.iter().flatten().map(|blocks| blocks.div_ceil(config.blocks_per_batch)).sum();
         let memory = Memory {
             weights: weight_memory::<T>(&outcomes),
             peak: layout.peak as u64,
             reserved: arena.capacity() as u64,
             planned: planned as u64,
             layout: layout.digest(),
+            device: None,
             events: arena.take_events(),
+            batches,
         };
         Ok(Some(Done { old, finale, memory }))
     }

@@ -41,7 +41,14 @@ fn layouts(job: JobFile) -> (Vec<(Layout, Layout)>, State) {
     let plan: Plan = resolve(&layers, 1, folder.path()).expect("a plan").plan;
     let run_dir = RunDir::new(folder.path().join("out"));
     run_dir.create().expect("a run folder");
-    let mut account = Account::open(&run_dir, &plan).expect("an account");
+    let on = Chosen {
+        backend: Backend::Cpu,
+        why: String::new(),
+        device: None,
+        identity: String::new(),
+        warnings: Vec::new(),
+    };
+    let mut account = Account::open(&run_dir, &plan, &on).expect("an account");
     let files = Files::new(&run_dir, &plan);
     let inputs = Inputs::load(&plan).expect("inputs");
     let images = Images::new(&inputs.dataset, &inputs.headers);

@@ -1,6 +1,9 @@
 //! The page: a line of facts, the figures, the warnings.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use crate::plan::format_bytes;
 
 use super::figures::Figure;
 use super::gather::Run;
@@ -95,6 +98,12 @@ fn facts(run: &Run) -> Vec<(&'static str, String)> {
         facts.push(("Particles", started.particles.to_string()));
         facts.push(("Precision", started.precision.clone()));
         facts.push(("Threads", started.threads.to_string()));
+        if !started.backend.is_empty() {
+            facts.push(("Backend", format!("{}: {}", started.backend, started.backend_why)));
+        }
+        if let Some(device) = &started.device {
+            facts.push(("GPU", format!("{} ({})", device.name, device.uuid)));
+        }
     }
     if let Some([wall, cpu]) = run.seconds {
         facts.push(("Wall time", duration(wall)));
@@ -103,6 +112,32 @@ fn facts(run: &Run) -> Vec<(&'static str, String)> {
     let peak = run.finished.values().map(|f| f.arena_peak_bytes).max().unwrap_or(0);
     if peak > 0 {
         facts.push(("Working memory", format!("{:.0} MiB", peak as f64 / (1024.0 * 1024.0))));
+    }
+    facts.extend(device_facts(run));
+    facts
+}
+
+/// Memory of the GPU, and how much of the time of its phases it computed.
+fn device_facts(run: &Run) -> Vec<(&'static str, String)> {
+    let figures = || run.finished.values().filter_map(|f| Some((f, f.device.as_ref()?)));
+    let Some((_, most)) = figures().max_by_key(|(_, device)| device.peak_bytes) else { return Vec::new() };
+    let mut facts = vec![
+        ("GPU memory used", format_bytes(most.peak_bytes)),
+        ("GPU memory planned, reserved", [most.planned_bytes, most.reserved_bytes].map(format_bytes).join(", ")),
+    ];
+    // Weighted by the time of the phase.
+    let mut busy: BTreeMap<&str, [f64; 2]> = BTreeMap::new();
+    for (finished, device) in figures() {
+        for (phase, share) in &device.busy {
+            let seconds = finished.phase_seconds.get(phase).copied().unwrap_or(0.0);
+            let [sum, all] = busy.entry(phase).or_default();
+            (*sum, *all) = (*sum + share * seconds, *all + seconds);
+        }
+    }
+    let told = busy.iter().filter(|(_, [_, all])| *all > 0.0);
+    let told: Vec<String> = told.map(|(phase, [sum, all])| format!("{phase} {:.0} %", 100.0 * sum / all)).collect();
+    if !told.is_empty() {
+        facts.push(("GPU busy", told.join(", ")));
     }
     facts
 }

@@ -49,9 +49,8 @@ pub fn examine(what: &Examination) -> Result<Answer> {
             Value::Null
         }
     };
-    let is_gpu_engine = probe["backends"].as_array().is_some_and(|list| list.iter().any(|name| name == "cuda"));
     let (cores, memory_bytes) = machine::look(&mut findings);
-    let gpus = gpu::look(is_gpu_engine, &mut findings);
+    let gpus = gpu::look(&probe, &mut findings);
     let has_slurm = scheduler::look(&mut findings);
     mpi::look(&probe["mpi"], has_slurm, &mut findings);
     disk::look(&what.folder, &what.scratch, what.scratch_bytes, &mut findings);

@@ -1,9 +1,11 @@
-//! GPUs, their driver, and the library that compiles kernels.
+//! GPUs, their driver, and the libraries of the CUDA engine.
 
 use std::env;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+
+use serde_json::Value;
 
 use crate::plan::format_bytes;
 use crate::slurm::Failure;
@@ -14,39 +16,107 @@ use super::answer::Gpu;
 
 const QUERY: &str = "--query-gpu=name,uuid,memory.total,driver_version,compute_cap";
 
-/// The GPUs that this process may use.
-pub fn look(is_gpu_engine: bool, findings: &mut Vec<Finding>) -> Vec<Gpu> {
-    let gpus = gpus(findings);
-    let library = |name: &str| library(name).map(|path| path.display().to_string());
-    if !gpus.is_empty() {
-        findings.push(match library("libcuda.so") {
-            Some(path) => Finding::ok("driver", format!("{}, {path}", gpus[0].driver)),
-            None => Finding::warning(
-                "driver",
-                "libcuda.so was not found where the loader looks",
-                "It comes with the driver: add its folder to LD_LIBRARY_PATH, or run ldconfig.",
-            ),
-        });
-        if !is_gpu_engine {
-            findings.push(Finding::warning(
-                "backend",
-                "this engine computes on CPUs only",
-                "The GPUs stay idle; `relion-rs submit` without --gpus holds none of them.",
-            ));
-        }
+/// Libraries that an engine with CUDA loads, what their files' names begin with, and what for.
+const LIBRARIES: [(&str, &str, &str); 2] =
+    [("NVRTC", "libnvrtc.so", "compiles its kernels"), ("cuFFT", "libcufft.so", "transforms images and maps")];
+
+/// The GPUs that this process may use: those that the engine sees, else those that `nvidia-smi` names.
+pub fn look(probe: &Value, findings: &mut Vec<Finding>) -> Vec<Gpu> {
+    let is_gpu_engine = probe["backends"].as_array().is_some_and(|list| list.iter().any(|name| name == "cuda"));
+    let seen = of_engine(probe);
+    let gpus = if seen.is_empty() { gpus(findings) } else { seen.clone() };
+    for (number, gpu) in gpus.iter().enumerate() {
+        findings.push(Finding::ok("GPU", format!("{number}: {}", words(gpu))));
     }
-    // Compiled kernels for common GPUs are part of the engine; the library is for all others.
-    match library("libnvrtc.so") {
-        Some(path) => findings.push(Finding::ok("NVRTC", path)),
-        None if is_gpu_engine => findings.push(Finding::missing(
-            "NVRTC",
-            "libnvrtc.so was not found where the loader looks",
-            "Needed for GPUs that this version has no compiled kernels for: load a CUDA module (`modules` in the site \
-             file), or set LD_LIBRARY_PATH.",
-        )),
-        None => findings.push(Finding::ok("NVRTC", "not found, and not needed on CPUs")),
+    if let Some(first) = gpus.first() {
+        findings.push(driver(first, !seen.is_empty()));
+        findings.push(backend(probe, is_gpu_engine, seen.is_empty()));
     }
+    libraries(probe, is_gpu_engine, findings);
     gpus
+}
+
+/// The devices in the engine's own words.
+fn of_engine(probe: &Value) -> Vec<Gpu> {
+    let driver = libraries_of(probe).find(|library| library["name"] == "driver");
+    let driver = driver.and_then(|library| library["version"].as_str()).unwrap_or_default();
+    let gpu = |device: &Value| {
+        let number = |part: usize| device["capability"][part].as_u64();
+        Some(Gpu {
+            name: device["name"].as_str()?.to_owned(),
+            uuid: device["uuid"].as_str()?.to_owned(),
+            memory_bytes: device["memory_bytes"].as_u64()?,
+            driver: driver.to_owned(),
+            compute_capability: format!("{}.{}", number(0)?, number(1)?),
+        })
+    };
+    probe["devices"].as_array().into_iter().flatten().filter_map(gpu).collect()
+}
+
+fn libraries_of(probe: &Value) -> impl Iterator<Item = &Value> {
+    probe["libraries"].as_array().into_iter().flatten()
+}
+
+fn words(gpu: &Gpu) -> String {
+    let capability = match gpu.compute_capability.as_str() {
+        "" => String::new(),
+        capability => format!(", compute capability {capability}"),
+    };
+    format!("{}, {}, {}{capability}", gpu.name, format_bytes(gpu.memory_bytes), gpu.uuid)
+}
+
+fn driver(gpu: &Gpu, is_loaded: bool) -> Finding {
+    match library("libcuda.so") {
+        Some(path) => Finding::ok("driver", format!("{}, {}", gpu.driver, path.display())),
+        None if is_loaded => Finding::ok("driver", gpu.driver.clone()),
+        None => Finding::warning(
+            "driver",
+            "libcuda.so was not found where the loader looks",
+            "It comes with the driver: add its folder to LD_LIBRARY_PATH, or run ldconfig.",
+        ),
+    }
+}
+
+/// Whether the engine computes on the GPUs that are there.
+fn backend(probe: &Value, is_gpu_engine: bool, sees_none: bool) -> Finding {
+    if !is_gpu_engine {
+        return Finding::warning(
+            "backend",
+            "this engine was built without CUDA",
+            "The GPUs stay idle; `cargo build --release --features cuda --bin relion-rs-rank` makes one that uses them.",
+        );
+    }
+    let told = |key: &str| probe["no_device"][key].as_str();
+    match told("problem") {
+        Some(problem) if sees_none => {
+            Finding::warning("backend", format!("the engine uses no GPU: {problem}"), told("fix").unwrap_or_default())
+        }
+        _ => Finding::ok("backend", format!("cuda; kernels {:.16}", probe["kernels"].as_str().unwrap_or("?"))),
+    }
+}
+
+/// What the engine loaded; where it tells nothing, what lies where the loader looks.
+fn libraries(probe: &Value, is_gpu_engine: bool, findings: &mut Vec<Finding>) {
+    for (name, file, purpose) in LIBRARIES {
+        let told = libraries_of(probe).find(|library| library["name"] == name);
+        let version = told.and_then(|library| library["version"].as_str());
+        let path = library(file).map(|path| path.display().to_string());
+        findings.push(match (version, path) {
+            (Some(version), Some(path)) => Finding::ok(name, format!("{version}, {path}")),
+            (Some(version), None) => Finding::ok(name, version),
+            (None, Some(path)) if told.is_none() => Finding::ok(name, path),
+            _ if is_gpu_engine => {
+                let problem = told.and_then(|library| library["problem"].as_str()).map(str::to_owned);
+                let problem = problem.unwrap_or_else(|| format!("{file} was not found where the loader looks"));
+                let remedy = format!(
+                    "The engine {purpose} with it: load a CUDA module (`modules` in the site file), or set \
+                     LD_LIBRARY_PATH."
+                );
+                Finding::missing(name, problem, remedy)
+            }
+            _ => Finding::ok(name, "not found, and not needed on CPUs"),
+        });
+    }
 }
 
 fn gpus(findings: &mut Vec<Finding>) -> Vec<Gpu> {
@@ -87,10 +157,6 @@ fn gpus(findings: &mut Vec<Finding>) -> Vec<Gpu> {
     if gpus.is_empty() {
         let found = format!("nvidia-smi names none: {}", first_line(&listed));
         findings.push(Finding::missing(topic, found, "In a job, ask for some: --gpus or --gres=gpu:1."));
-    }
-    for (number, gpu) in gpus.iter().enumerate() {
-        let found = format!("{number}: {}, {}, {}", gpu.name, format_bytes(gpu.memory_bytes), gpu.uuid);
-        findings.push(Finding::ok(topic, found));
     }
     gpus
 }

@@ -87,30 +87,7 @@ impl<'f, C: Cell> Blocks<'f, C> {
     ///
     /// Fails when there are more samples than blocks, or subscripts out of order: defects of the caller.
     pub fn assign(&mut self, samples: impl Iterator<Item = (usize, u32)> + Clone, places: &mut [u32]) -> Result<()> {
-        self.starts.fill(0);
-        for (particle, _) in samples.clone() {
-            self.starts[particle + 1] += 1;
-        }
-        for p in 1..self.starts.len() {
-            self.starts[p] += self.starts[p - 1];
-        }
-        if self.starts[self.starts.len() - 1] as usize > self.capacity() {
-            return Err(Error::internal("more samples than blocks of weights"));
-        }
-        // While samples are dealt out, starts[p] is the next free block of particle p.
-        for (i, (particle, subscript)) in samples.enumerate() {
-            let place = self.starts[particle];
-            self.subscripts[place as usize] = subscript;
-            places[i] = place;
-            self.starts[particle] += 1;
-        }
-        self.starts.rotate_right(1);
-        self.starts[0] = 0;
-        let ascending = |p: usize| self.subscripts[self.range(p)].is_sorted_by(|a, b| a < b);
-        if !(0..self.starts.len() - 1).all(ascending) {
-            return Err(Error::internal("subscripts of a particle must ascend"));
-        }
-        Ok(())
+        assign(self.starts, self.subscripts, samples, places)
     }
 
     /// Block numbers of particle `p`.
@@ -127,6 +104,39 @@ impl<'f, C: Cell> Blocks<'f, C> {
     pub fn values(&self, block: usize) -> &[C] {
         &self.values[block * BLOCK..][..BLOCK]
     }
+}
+
+/// [`Blocks::assign`], where the values lie elsewhere: fills `starts` (one more than particles) and `subscripts`.
+pub fn assign(
+    starts: &mut [u32],
+    subscripts: &mut [u32],
+    samples: impl Iterator<Item = (usize, u32)> + Clone,
+    places: &mut [u32],
+) -> Result<()> {
+    starts.fill(0);
+    for (particle, _) in samples.clone() {
+        starts[particle + 1] += 1;
+    }
+    for p in 1..starts.len() {
+        starts[p] += starts[p - 1];
+    }
+    if starts[starts.len() - 1] as usize > subscripts.len() {
+        return Err(Error::internal("more samples than blocks of weights"));
+    }
+    // While samples are dealt out, starts[p] is the next free block of particle p.
+    for (i, (particle, subscript)) in samples.enumerate() {
+        let place = starts[particle];
+        subscripts[place as usize] = subscript;
+        places[i] = place;
+        starts[particle] += 1;
+    }
+    starts.rotate_right(1);
+    starts[0] = 0;
+    let ascending = |w: &[u32]| subscripts[w[0] as usize..w[1] as usize].is_sorted_by(|a, b| a < b);
+    if !starts.windows(2).all(ascending) {
+        return Err(Error::internal("subscripts of a particle must ascend"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,6 +8,6 @@ mod blocks;
 mod select;
 mod sizes;
 
-pub use blocks::{BLOCK, Blocks, Cell, gather, spread};
+pub use blocks::{BLOCK, Blocks, Cell, assign, gather, spread};
 pub use select::{BINS, Selection, Selector, mass};
 pub use sizes::{block_bytes, csr_bytes, dense_bytes};

@@ -2,6 +2,7 @@
 
 pub mod found;
 pub mod golden;
+mod gpu;
 mod midway;
 mod precision;
 pub mod products;

@@ -1,6 +1,7 @@
 //! The test suite: one binary, no hardware needed. One module a room.
 
 mod bad_input;
+mod bench;
 mod checkpoint;
 mod cli;
 mod cluster;
@@ -13,6 +14,7 @@ mod faults;
 mod imaging;
 mod import;
 mod job;
+mod kernels;
 mod launcher;
 mod maximisation;
 mod memory;

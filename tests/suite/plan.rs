@@ -47,9 +47,15 @@ fn resolved(folder: &Path, flags: JobFile, maps: usize) -> relion_rs::error::Res
     resolve(&layers, maps, folder)
 }
 
+/// The shipped file without the table of the cluster.
+fn of_the_job() -> String {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/job.toml")).unwrap();
+    text.split_once("\n[cluster]\n").unwrap().0.to_owned()
+}
+
 /// The shipped file with the keys of one kind uncommented.
 fn shipped(kind: JobKind) -> JobFile {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/job.toml")).unwrap();
+    let text = of_the_job();
     let mut toml = String::new();
     for line in text.lines() {
         let Some((key, rest)) = line.trim_start_matches("# ").split_once(" = ") else { continue };
@@ -87,7 +93,7 @@ fn the_shipped_job_file_equals_the_defaults() {
 
 #[test]
 fn the_shipped_job_file_has_one_line_a_key() {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/job.toml")).unwrap();
+    let text = of_the_job();
     for key in JobFile::keys().iter().filter(|key| !JobFile::is_hidden(key)) {
         let lines = text.lines().filter(|line| line.starts_with(&format!("# {key} = "))).count();
         assert_eq!(lines, 1, "{key}");
@@ -246,7 +252,11 @@ fn every_impossible_setting_is_refused_with_its_place_and_a_fix() {
         ("--keep-last", ExitCode::Usage, |job| job.keep_last = Some(0)),
         ("--threads", ExitCode::Usage, |job| job.threads = Some(1_000_000)),
         ("--max-hours", ExitCode::Usage, |job| job.max_hours = Some(-1.0)),
-        ("--backend", ExitCode::Unavailable, |job| job.backend = Some(relion_rs::plan::Backend::Cuda)),
+        ("--gpu-memory", ExitCode::Usage, |job| job.gpu_memory = Some("a lot".to_string())),
+        ("--coarse-form", ExitCode::Usage, |job| {
+            job.coarse_form = Some(relion_rs::plan::CoarseForm::Tf32);
+            job.precision = Some(relion_rs::plan::Precision::Double);
+        }),
     ];
     for (place, code, change) in cases {
         let mut job = flags();
@@ -302,6 +312,9 @@ fn only_changes_that_could_change_a_result_are_differences() {
         threads: Some(7),
         memory: Some("1GiB".to_string()),
         blocks_per_batch: Some(2),
+        backend: Some(relion_rs::plan::Backend::Cuda),
+        gpu_memory: Some("24GiB".to_string()),
+        share_gpu: Some(true),
         particles: Some(folder.path().join("p.star")),
         ..flags()
     };

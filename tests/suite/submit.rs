@@ -88,6 +88,8 @@ impl Site {
             command.env_remove(name);
         }
         command.current_dir(self.folder.path()).env("HOME", self.folder.path()).env_remove("XDG_CONFIG_HOME");
+        // A login node has no GPU to ask.
+        command.env("RELION_RS_GPU_MEMORY", "40GiB");
         command.env("PATH", self.commands.path()).args(words.split_whitespace());
         command
     }
@@ -159,7 +161,7 @@ fn a_folder_with_a_job_file_is_complete() {
     assert!(site.at("out/log").is_dir() && site.at("out/plan.json").is_file());
     has(&site.read("out/job.toml"), &["diameter = 180.0", "[cluster]\n", "account = \"lab\""]);
     // What the cluster was asked for is no part of the plan.
-    assert!(!site.read("out/plan.json").contains("gpu"));
+    assert!(!site.read("out/plan.json").contains("\"gpus\""));
 }
 
 #[test]
@@ -250,8 +252,7 @@ fn resources_come_from_the_plan_and_the_partition() {
     site.refused(&format!("{JOB} --partition gup"), 64, &["no partition \"gup\"", "`gpu`", "gpu, cpu"]);
     site.refused(&format!("{JOB} --time soon"), 64, &["--time", "is no time limit"]);
     site.refused(&format!("{JOB} --gpu-memory much"), 64, &["--gpu-memory", "is not a size"]);
-    site.refused(&format!("{JOB} --backend cuda --gpu-memory 40GiB"), 69, &["no CUDA engine"]);
-    site.refused(&format!("{JOB} --backend cuda"), 64, &["--gpu-memory", "site's file", "doctor --on-node"]);
+    site.refused(&format!("{JOB} --backend cuda"), 64, &["--backend", "asks for no GPU", "--gpus 1"]);
     assert!(site.calls("sbatch").is_empty() && !site.at("out").exists());
     // Inputs are looked at before anything is queued.
     site.refused(&JOB.replace("ref.mrc", "absent.mrc"), 66, &["absent.mrc"]);
@@ -591,6 +592,36 @@ fn several_ranks_are_queued_only_for_an_engine_that_takes_them() {
     site.install("echo 'libmpi.so.40: cannot open shared object file' >&2; exit 127");
     let text = site.good("resume out --gpus 2");
     has(&text, &["warning", "could not be asked on this machine", "libmpi.so.40", "submitted job"]);
+}
+
+#[test]
+fn gpus_are_asked_for_where_they_are_computed_on() {
+    let site = Site::new();
+    let on_gpu = format!("{JOB} --partition gpu --gpus 1");
+    // Nobody tells the memory of a GPU.
+    let told = |site: &Site, words: &str| said(site.command(words).env_remove("RELION_RS_GPU_MEMORY"));
+    let (code, text) = told(&site, &on_gpu);
+    assert_eq!(code, 64, "{text}");
+    has(&text, &["--gpu-memory", "site's file", "doctor --on-node gpu"]);
+    fs::create_dir_all(site.at(".config/relion-rs")).unwrap();
+    let user = site.at(".config/relion-rs/config.toml");
+    fs::write(&user, "[cluster.partitions.gpu]\ngpu_memory = \"much\"\n").unwrap();
+    let (code, text) = told(&site, &on_gpu);
+    assert!(code == 78 && text.contains("gpu_memory") && text.contains("is not a size"), "{text}");
+    fs::write(&user, "[cluster.partitions.gpu]\ngpu_memory = \"40GiB\"\n").unwrap();
+    let (code, text) = told(&site, &on_gpu);
+    assert_eq!(code, 0, "{text}");
+    // The node decides; the table's memory is the job's.
+    has(&site.read("out/plan.json"), &["\"backend\": \"auto\"", &format!("\"gpu_memory\": {}", 40_u64 << 30)]);
+    assert!(!site.read("out/job.toml").contains("gpu_memory"));
+    // An engine that could not use them.
+    site.install(r#"echo '{"mpi": "Open MPI v4.1.4", "backends": ["cpu"]}'"#);
+    site.refused(&on_gpu, 69, &["built without CUDA", "--features cuda", "--backend cpu"]);
+    site.refused("resume out --gpus 1", 69, &["built without CUDA"]);
+    has(&site.good(&format!("{on_gpu} --dry-run")), &["built without CUDA", "#SBATCH --gpus-per-task=1"]);
+    let text = site.good(&format!("{on_gpu} --out idle --backend cpu"));
+    has(&text, &["stay idle", "submitted job"]);
+    site.good(&format!("{JOB} --partition cpu --out plain"));
 }
 
 #[test]

@@ -27,6 +27,7 @@ const ROOMS: &[&str] = &[
     "postprocess",
     "simulate",
     "report",
+    "bench",
 ];
 /// Beside the refinement, for the launcher only; no other room uses them, and each of them those before it and `plan`.
 const CLUSTER: &[&str] = &["slurm", "site"];
@@ -43,6 +44,7 @@ const LAUNCHER: &[&str] = &[
     "postprocess",
     "simulate",
     "report",
+    "weights",
 ];
 /// The one way from the launcher into the engine: counting memory before anything runs.
 const COUNTING: &str = "crate::refine::plan";

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 use crate::formats::atomic::write_text;
+use crate::plan::Backend;
 use crate::plan::Cluster;
 use crate::plan::Continuation;
 use crate::plan::Layers;
@@ -111,12 +112,14 @@ fn anew(
     screen: &Screen,
 ) -> Result<String> {
     let site = super::site::site(&layers.cluster)?;
-    let count = |cpus: u32| super::site::need(&[plan], cpus);
+    let counted = super::gpu::counted(plan, layers);
+    let needs_cuda = counted.backend == Backend::Cuda;
+    let count = |cpus: u32| super::site::need(std::slice::from_ref(&counted), cpus);
     let decided = super::resources::decide(layers, site.partition.as_ref(), plan.threads, &count)?;
     for note in site.notes.iter().chain(&decided.notes) {
         screen.warning(note);
     }
-    engine::takes_ranks(decided.request.ranks, screen)?;
+    engine::suits(decided.request.ranks, needs_cuda, screen)?;
     let mut request = decided.request;
     request.continuation = match super::site::continuation(&layers.cluster, site.partition.as_ref()) {
         Continuation::Dependency => Continuation::Dependency,

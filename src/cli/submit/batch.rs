@@ -20,6 +20,7 @@ use super::super::screen::Screen;
 use super::super::stage::stacks;
 use super::Arguments;
 use super::Run;
+use super::gpu;
 use super::resources;
 use super::scan;
 use super::send;
@@ -62,7 +63,7 @@ pub fn batch(
 ) -> Result<(Batch, Vec<String>)> {
     let first = &runs[0];
     let (layers, cluster) = (&first.layers, &first.layers.cluster);
-    let plans: Vec<&Plan> = runs.iter().map(|run| &run.plan).collect();
+    let plans: Vec<Plan> = runs.iter().map(|run| gpu::counted(&run.plan, &run.layers)).collect();
     let decided = resources::decide(layers, partition, first.plan.threads, &|cpus| need(&plans, cpus))?;
     let (mut request, mut notes) = (decided.request, decided.notes);
     request.continuation = continuation(cluster, partition);

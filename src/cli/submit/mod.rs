@@ -2,6 +2,7 @@
 
 mod again;
 mod batch;
+mod gpu;
 mod limits;
 mod resources;
 mod scan;
@@ -22,8 +23,6 @@ use crate::plan::Cluster;
 use crate::plan::Layers;
 use crate::plan::Plan;
 use crate::plan::RunDir;
-use crate::plan::parse_bytes;
-use crate::site::saved_gpu_memory;
 
 pub use again::Asked;
 pub use again::again;
@@ -78,6 +77,12 @@ struct Run {
     layers: Layers,
 }
 
+impl Run {
+    fn computes_on_gpus(&self) -> bool {
+        gpu::backend(self.plan.backend, &self.layers.cluster) == Backend::Cuda
+    }
+}
+
 pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
     if arguments.array.is_some() && arguments.scan.is_empty() {
         return Err(Error::new(
@@ -104,15 +109,16 @@ pub fn run(arguments: Arguments, screen: &Screen) -> Result<ExitCode> {
     for note in &notes {
         screen.warning(note);
     }
-    let takes_ranks = engine::takes_ranks(batch.request.ranks, screen);
+    let needs_cuda = runs.iter().any(|run| run.computes_on_gpus());
+    let suits = engine::suits(batch.request.ranks, needs_cuda, screen);
     if arguments.dry_run {
-        if let Err(error) = takes_ranks {
+        if let Err(error) = suits {
             screen.warning(&format!("{}: {}", error.place, error.problem));
         }
         tell::scripts(&batch, screen)?;
         return Ok(ExitCode::Done);
     }
-    takes_ranks?;
+    suits?;
     for run in &runs {
         send::refuse_active(&run.dir, screen)?;
     }
@@ -141,7 +147,7 @@ fn one(arguments: &Arguments, variant: &Variant, screen: &Screen) -> Result<Run>
     let words = JobArguments { flags, ..arguments.job.clone() };
     let mut job = Job::load_with(words, arguments.cluster.clone(), None)?;
     add_arguments(&mut job.layers.cluster, &arguments.sbatch);
-    knows_its_gpu(&job.layers)?;
+    gpu::settle(&mut job.layers, screen)?;
     if let Some(out) = &job.layers.values.out {
         job.layers.values.out = Some(scan::folder(out, variant));
     }
@@ -150,7 +156,7 @@ fn one(arguments: &Arguments, variant: &Variant, screen: &Screen) -> Result<Run>
         screen.warning(warning);
     }
     let plan = resolved.plan;
-    run::fits(&plan, screen)?;
+    run::fits(&gpu::counted(&plan, &job.layers), screen)?;
     let root = std::path::absolute(plan.file(&plan.out)).map_err(|cause| Error::reading(&plan.out, &cause))?;
     Ok(Run { dir: RunDir::new(root), plan, layers: job.layers })
 }
@@ -174,31 +180,6 @@ fn joined(words: &[String]) -> Vec<String> {
         }
     }
     all
-}
-
-/// A GPU's memory decides what fits there, and a login node has no GPU to ask.
-fn knows_its_gpu(layers: &Layers) -> Result<()> {
-    if let Some(text) = layers.cluster.gpu_memory.as_ref().filter(|text| parse_bytes(text).is_none()) {
-        let problem = format!("{text:?} is not a size of memory");
-        return Err(layers.error("cluster.gpu_memory", problem, "Write it like 40GiB."));
-    }
-    if layers.values.backend != Some(Backend::Cuda) || layers.cluster.gpu_memory.is_some() {
-        return Ok(());
-    }
-    let partition = layers.cluster.partition.as_deref();
-    if partition.and_then(saved_gpu_memory).is_some() {
-        return Ok(());
-    }
-    let partition = partition.unwrap_or("PARTITION");
-    Err(Error::new(
-        ExitCode::Usage,
-        layers.place("backend"),
-        "the backend cuda needs to know the memory of a GPU, and nobody has told it",
-        format!(
-            "Give --gpu-memory 40GiB, or set gpu_memory in the site's file (below [cluster.partitions.{partition}]), or \
-             let a node tell: relion-rs doctor --on-node {partition}."
-        ),
-    ))
 }
 
 /// What the next `resume` starts from.

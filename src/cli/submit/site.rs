@@ -64,10 +64,10 @@ pub fn continuation(cluster: &Cluster, partition: Option<&Partition>) -> Continu
 }
 
 /// What a rank with so many threads needs, for the largest of the runs.
-pub fn need(plans: &[&Plan], threads: u32) -> Result<Need> {
+pub fn need(plans: &[Plan], threads: u32) -> Result<Need> {
     let mut most = Need { bytes: 0, seconds: 0.0 };
     for plan in plans {
-        let estimate = count(&Plan { threads: threads as usize, ..(*plan).clone() })?;
+        let estimate = count(&Plan { threads: threads as usize, ..plan.clone() })?;
         most.bytes = most.bytes.max(estimate.peak as u64);
         most.seconds = most.seconds.max(estimate.seconds);
     }

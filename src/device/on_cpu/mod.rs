@@ -21,6 +21,7 @@ use crate::error::ExitCode;
 use crate::error::Result;
 
 use super::Driver;
+use super::Fft;
 use super::Grid;
 use super::Identity;
 use super::MARKS;
@@ -249,6 +250,10 @@ impl Driver for OnCpu {
 
     fn finish(&self, _: Stream) -> Result<()> {
         Ok(())
+    }
+
+    fn fft(&self, _: usize, _: usize, _: u64, _: usize) -> Result<Option<Box<dyn Fft + '_>>> {
+        Ok(None)
     }
 
     fn pinned(&self, bytes: usize) -> Result<Pinned> {

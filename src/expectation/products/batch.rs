@@ -1,5 +1,6 @@
 //! What the phases of one batch share, and what is known about each of its particles.
 
+use std::ops::Deref;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -17,29 +18,22 @@ use crate::rotation::Matrix3;
 
 use super::shape::{self, Lane, PANEL, Shape, TILE};
 
-/// Read-only things of one optics group.
-pub struct Context<'a, T: Scalar> {
+/// What the batches of one optics group share, wherever they are computed.
+pub struct Setting<'a> {
     pub task: &'a Task<'a>,
     pub group: &'a Group,
     pub geometry: &'a Geometry,
     pub shape: Shape,
-    pub isa: Isa,
     pub block_particles: usize,
-    pub references: &'a [&'a [Complex<T>]],
-    pub kx: &'a [f64],
-    pub ky: &'a [f64],
-    pub phases: &'a [T],
-    pub step_phases: &'a [T],
-    pub log_directions: &'a [T],
+    /// Zero frequency of each class's reference.
+    pub reference_dc: &'a [f64],
     /// First and one-past-last pixel of every shell.
     pub shell_ranges: &'a [std::ops::Range<usize>],
     /// Raised when a batch whose sums have not begun shall be dropped.
     pub stop: &'a AtomicBool,
-    /// Leading shells that hold pixels (shell 0 holds none of the products' pixels).
-    pub used_shells: usize,
 }
 
-impl<'a, T: Scalar> Context<'a, T> {
+impl Setting<'_> {
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Relaxed)
     }
@@ -54,16 +48,56 @@ impl<'a, T: Scalar> Context<'a, T> {
         (pose as usize / count, pose as usize % count)
     }
 
+    /// Leading shells that hold pixels (shell 0 holds none of the products' pixels).
+    pub fn used_shells(&self) -> usize {
+        self.shell_ranges.iter().rposition(|r| !r.is_empty()).map_or(0, |s| s + 1)
+    }
+
+    /// Columns of the plane of a rotation, in voxels.
+    pub fn plane_columns(&self, rotation: &Matrix3) -> [[f64; 3]; 2] {
+        let m = self.group.scale.inverse(rotation).0;
+        let padding = self.geometry.padding;
+        let column = |c: usize| [m[0][c] * padding, m[1][c] * padding, m[2][c] * padding];
+        [column(0), column(1)]
+    }
+}
+
+/// The zero frequency of references (rows of `geometry`).
+pub fn reference_dc<T: Scalar>(geometry: &Geometry, reference: &[Complex<T>]) -> f64 {
+    let origin = geometry.rows.index(0, 0, 0).expect("the origin is stored");
+    product_f64(reference[origin].re)
+}
+
+/// Read-only things of one optics group, for the CPU.
+pub struct Context<'a, T: Scalar> {
+    pub setting: Setting<'a>,
+    pub isa: Isa,
+    pub references: &'a [&'a [Complex<T>]],
+    pub kx: &'a [f64],
+    pub ky: &'a [f64],
+    pub phases: &'a [T],
+    pub step_phases: &'a [T],
+    pub log_directions: &'a [T],
+    pub used_shells: usize,
+}
+
+impl<'a, T: Scalar> Deref for Context<'a, T> {
+    type Target = Setting<'a>;
+
+    fn deref(&self) -> &Setting<'a> {
+        &self.setting
+    }
+}
+
+impl<'a, T: Scalar> Context<'a, T> {
     pub fn rows(&self) -> Rows<'a> {
         Rows { starts: self.geometry.rows.starts(), edge: self.geometry.rows.edge() }
     }
 
     /// The plane of a rotation over a stretch of pixels.
     pub fn plane(&self, rotation: &Matrix3, pixels: std::ops::Range<usize>) -> Plane<'a> {
-        let m = self.group.scale.inverse(rotation).0;
-        let padding = self.geometry.padding;
-        let column = |c: usize| [m[0][c] * padding, m[1][c] * padding, m[2][c] * padding];
-        Plane { columns: [column(0), column(1)], kx: &self.kx[pixels.clone()], ky: &self.ky[pixels] }
+        let columns = self.plane_columns(rotation);
+        Plane { columns, kx: &self.kx[pixels.clone()], ky: &self.ky[pixels] }
     }
 
     /// Interpolates the slices of several rotations into rows. Neighbouring rotations meet the same voxels, so the
@@ -77,12 +111,6 @@ impl<'a, T: Scalar> Context<'a, T> {
                 crate::product::read_slice(self.isa, self.rows(), self.references[class], plane, out);
             }
         }
-    }
-
-    /// The zero frequency of a class's reference.
-    pub fn reference_dc(&self, class: usize) -> f64 {
-        let origin = self.geometry.rows.index(0, 0, 0).expect("the origin is stored");
-        product_f64(self.references[class][origin].re)
     }
 
     pub fn pixel_phases(&self, translation: usize) -> &'a [T] {
@@ -106,14 +134,29 @@ pub fn scalar<T: Scalar>(x: f64) -> T {
     <T as crate::product::Scalar>::from_f64(x)
 }
 
-/// One thread's buffers: arena memory of its lane, and host memory made once per optics group.
-pub struct Worker<'f, T: Scalar> {
-    pub lane: Lane<'f, T>,
-    pub number: usize,
+/// What one thread prepares images with.
+pub struct Loader {
     pub workspace: Workspace,
     pub prepared: Prepared,
     /// The particle's image, and the one that replaces it in the reconstruction.
     pub pixels: Vec<Vec<f32>>,
+}
+
+impl Loader {
+    pub fn new(group: &Group, shape: &Shape) -> Self {
+        Self {
+            workspace: Workspace::new(group),
+            prepared: Prepared::new(group),
+            pixels: vec![vec![0.0; group.box_pixels * group.box_pixels]; shape.images],
+        }
+    }
+}
+
+/// One thread's buffers: arena memory of its lane, and host memory made once per optics group.
+pub struct Worker<'f, T: Scalar> {
+    pub lane: Lane<'f, T>,
+    pub number: usize,
+    pub loader: Loader,
     pub near: Vec<(u32, f64)>,
     pub matrices: Vec<Matrix3>,
 }
@@ -123,9 +166,7 @@ impl<'f, T: Scalar> Worker<'f, T> {
         Ok(Self {
             lane: shape::lane(frame, shape)?,
             number,
-            workspace: Workspace::new(group),
-            prepared: Prepared::new(group),
-            pixels: vec![vec![0.0; group.box_pixels * group.box_pixels]; shape.images],
+            loader: Loader::new(group, shape),
             near: Vec::with_capacity(if shape.local { shape.poses / shape.classes } else { 0 }),
             matrices: Vec::with_capacity(shape.turns.max(PANEL)),
         })

@@ -24,8 +24,10 @@ use crate::product::Isa;
 use crate::product::Voxel;
 
 use super::ahead;
+use super::batch;
 use super::batch::Context;
 use super::batch::Record;
+use super::batch::Setting;
 use super::batch::Worker;
 use super::batch::scalar;
 use super::finished::Earlier;
@@ -159,7 +161,7 @@ pub fn expect_watched<T: Scalar>(
     if earlier.is_none() && !watch.supply.map_or(Ok(true), |supply| supply.is_wanted())? {
         // The others do it all; memory lies as if not.
         count::<T>(task, config, frame)?;
-        return Ok(Some(Half::idle(task, config)));
+        return Ok(Some(Half::idle(task, config.block_particles)));
     }
     frame.child(Kind::Iteration, |frame| iteration::<T>(task, source, config, sums, frame, earlier, watch))
 }
@@ -182,7 +184,7 @@ fn iteration<T: Scalar>(
     let groups: Vec<Group> = (0..task.dataset.optics.len()).map(|optics| Group::new(task, geometry, optics)).collect();
     let members: Vec<Vec<(usize, u32)>> = groups.iter().map(|group| members(task, group)).collect();
     let limits = limits(task, &groups, &reference_power);
-    let scale = scale(task, config, limits);
+    let scale = scale(task, config.block_particles, limits);
     let mut totals = Totals::new(task, &groups, &members, config.block_particles);
     if let Some(earlier) = earlier {
         earlier.finished.into_iter().try_for_each(|finished| totals.absorb(scale, finished))?;
@@ -230,15 +232,15 @@ pub fn block_counts(task: &Task<'_>, block_particles: usize) -> Vec<usize> {
 }
 
 /// The particles of an optics group: position among the task's, and index into the data set.
-pub(super) fn members(task: &Task<'_>, group: &Group) -> Vec<(usize, u32)> {
+pub fn members(task: &Task<'_>, group: &Group) -> Vec<(usize, u32)> {
     let of_group = |p: &u32| task.dataset.particles[*p as usize].optics as usize == group.optics;
     task.particles.iter().copied().enumerate().filter(|(_, p)| of_group(p)).collect()
 }
 
 /// Units of data and weight in the volumes: powers of two.
-fn scale(task: &Task<'_>, config: &Config, limits: Limits) -> [f64; 2] {
+pub fn scale(task: &Task<'_>, block_particles: usize, limits: Limits) -> [f64; 2] {
     // A whole block is scattered at once. Its weights add up; its data hardly ever do (`maximise::scatter` looks).
-    let block = config.block_particles.min(task.particles.len()).max(1) as f64;
+    let block = block_particles.min(task.particles.len()).max(1) as f64;
     [(limits.data, 1.0), (limits.weight, block)].map(|(largest, at_once)| {
         // Every particle adds at most `largest` to a voxel, over eight corners; 2^61 leaves a bit for signs.
         let room = (1_u64 << 61) as f64 / (8.0 * largest * task.particles.len().max(1) as f64);
@@ -268,7 +270,7 @@ pub fn build_references<T: Scalar>(
 /// Coefficients beyond 4096 times the expected size belong to broken images.
 const STRONGEST: f64 = 4096.0;
 
-fn limits(task: &Task<'_>, groups: &[Group], reference_power: &[Vec<f64>]) -> Limits {
+pub fn limits(task: &Task<'_>, groups: &[Group], reference_power: &[Vec<f64>]) -> Limits {
     let scale = task.model.groups.iter().map(|g| g.scale).fold(1.0, f64::max);
     let ctf_scale =
         task.particles.iter().map(|p| task.dataset.particles[*p as usize].ctf.scale.abs()).fold(1.0, f64::max);
@@ -308,7 +310,18 @@ fn run_group<T: Scalar>(
     fill_tables(task, group, &shape, &mut tables);
     let images = shape::image_buffers(frame, &shape)?;
     let shell_ranges = shell_ranges(group);
-    let context = context(task, config, geometry, group, shape, references, &tables, &shell_ranges, watch.stop);
+    let dc: Vec<f64> = references.iter().map(|r| batch::reference_dc(geometry, r)).collect();
+    let setting = Setting {
+        task,
+        group,
+        geometry,
+        shape,
+        block_particles: config.block_particles,
+        reference_dc: &dc,
+        shell_ranges: &shell_ranges,
+        stop: watch.stop,
+    };
+    let context = context(setting, config.isa, references, &tables);
     let resolved: Vec<bool> = task
         .model
         .classes
@@ -348,18 +361,16 @@ fn run_group<T: Scalar>(
                     &mut totals.work,
                 )?;
                 if done == run::Done::Whole {
-                    totals.add(task, &context, records);
+                    totals.add(&context, records);
                     totals.finish_blocks(group.optics, of_group, batch);
                 }
-                (watch.after_batch)(&mut Midway {
-                    totals: &mut *totals,
-                    members,
-                    scale: volumes.scale,
-                    volumes: volumes.sums,
-                    copies: volumes.copies,
-                    mass: tables.mass,
-                    directions: shape.directions,
-                })
+                let gather = &mut |totals: &mut Totals| {
+                    totals.take_directions(tables.mass, shape.directions);
+                    result::merge_copies(volumes.sums, volumes.copies);
+                    Ok(())
+                };
+                let (scale, copies) = (volumes.scale, volumes.copies);
+                (watch.after_batch)(&mut Midway { totals, members, scale, volumes: volumes.sums, copies, gather })
             })
         })?
     })?;
@@ -379,32 +390,21 @@ pub fn shell_ranges(group: &Group) -> Vec<Range<usize>> {
 
 /// What the phases of a batch share.
 pub fn context<'a, T: Scalar>(
-    task: &'a Task<'a>,
-    config: &Config,
-    geometry: &'a Geometry,
-    group: &'a Group,
-    shape: Shape,
+    setting: Setting<'a>,
+    isa: Isa,
     references: &'a [&'a [Complex<T>]],
     tables: &'a Tables<'_, T>,
-    shell_ranges: &'a [Range<usize>],
-    stop: &'a AtomicBool,
 ) -> Context<'a, T> {
     Context {
-        task,
-        group,
-        geometry,
-        shape,
-        isa: config.isa,
-        block_particles: config.block_particles,
+        used_shells: setting.used_shells(),
+        setting,
+        isa,
         references,
         kx: tables.kx,
         ky: tables.ky,
         phases: tables.phases,
         step_phases: tables.step_phases,
         log_directions: tables.log_directions,
-        shell_ranges,
-        stop,
-        used_shells: shell_ranges.iter().rposition(|r| !r.is_empty()).map_or(0, |s| s + 1),
     }
 }
 

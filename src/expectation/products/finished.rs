@@ -58,7 +58,7 @@ pub struct Finished {
 
 impl Finished {
     /// Refuses what does not belong to `now`, the same step with nothing finished and `particles` in all.
-    pub(super) fn belongs_to(&self, now: &Self, particles: usize) -> Result<()> {
+    pub(in crate::expectation) fn belongs_to(&self, now: &Self, particles: usize) -> Result<()> {
         let lengths = |lists: &[Vec<u8>]| lists.iter().map(Vec::len).collect::<Vec<_>>();
         let shells = |lists: &[Vec<i128>]| lists.iter().map(Vec::len).collect::<Vec<_>>();
         let directions = |f: &Self| f.directions.iter().map(Vec::len).collect::<Vec<_>>();

@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicI64;
 
 use crate::error::Result;
 use crate::expectation::SumVoxel;
@@ -15,30 +14,29 @@ use crate::product::Voxel;
 use super::engine;
 use super::engine::Config;
 use super::finished::Finished;
-use super::result;
 use super::result::Totals;
 use super::supply::Supply;
 use super::work::Work;
 
 /// The finished step of a half set, its sums still integers: see [`Half::finish`].
 pub struct Half {
-    pub(super) groups: Vec<Group>,
-    pub(super) members: Vec<Vec<(usize, u32)>>,
-    pub(super) totals: Totals,
-    pub(super) scale: [f64; 2],
-    pub(super) reference_power: Vec<Vec<f64>>,
+    pub(in crate::expectation) groups: Vec<Group>,
+    pub(in crate::expectation) members: Vec<Vec<(usize, u32)>>,
+    pub(in crate::expectation) totals: Totals,
+    pub(in crate::expectation) scale: [f64; 2],
+    pub(in crate::expectation) reference_power: Vec<Vec<f64>>,
     /// This process took no part in it.
-    pub(super) is_idle: bool,
+    pub(in crate::expectation) is_idle: bool,
 }
 
 impl Half {
     /// A step in which this process takes no part.
-    pub(super) fn idle(task: &Task<'_>, config: &Config) -> Self {
+    pub(in crate::expectation) fn idle(task: &Task<'_>, block_particles: usize) -> Self {
         let geometry = task.geometry();
         let groups: Vec<Group> =
             (0..task.dataset.optics.len()).map(|optics| Group::new(task, &geometry, optics)).collect();
         let members: Vec<Vec<(usize, u32)>> = groups.iter().map(|group| engine::members(task, group)).collect();
-        let totals = Totals::new(task, &groups, &members, config.block_particles);
+        let totals = Totals::new(task, &groups, &members, block_particles);
         Self { groups, members, totals, scale: [0.0; 2], reference_power: Vec::new(), is_idle: true }
     }
 
@@ -100,14 +98,13 @@ impl Half {
 
 /// A half set between two batches.
 pub struct Midway<'m, 'f> {
-    pub(super) totals: &'m mut Totals,
-    pub(super) members: &'m [Vec<(usize, u32)>],
-    pub(super) scale: [f64; 2],
-    pub(super) volumes: &'m [Mutex<&'f mut [Voxel]>],
-    pub(super) copies: usize,
-    /// Direction masses of the present optics group.
-    pub(super) mass: &'m [AtomicI64],
-    pub(super) directions: usize,
+    pub(in crate::expectation) totals: &'m mut Totals,
+    pub(in crate::expectation) members: &'m [Vec<(usize, u32)>],
+    pub(in crate::expectation) scale: [f64; 2],
+    pub(in crate::expectation) volumes: &'m [Mutex<&'f mut [Voxel]>],
+    pub(in crate::expectation) copies: usize,
+    /// Brings together what lies elsewhere of the finished blocks: masses of directions, copies of volumes.
+    pub(in crate::expectation) gather: &'m mut dyn FnMut(&mut Totals) -> Result<()>,
 }
 
 impl Midway<'_, '_> {
@@ -115,10 +112,13 @@ impl Midway<'_, '_> {
         self.totals.particles_done
     }
 
-    /// Everything known of the finished blocks beside the sums.
-    pub fn finished(&mut self) -> Finished {
-        self.totals.take_directions(self.mass, self.directions);
-        self.totals.finished(self.members, self.scale)
+    /// Everything known of the finished blocks beside the sums, which are now ready to be shown.
+    ///
+    /// # Errors
+    /// A device did not hand them over.
+    pub fn finished(&mut self) -> Result<Finished> {
+        (self.gather)(self.totals)?;
+        Ok(self.totals.finished(self.members, self.scale))
     }
 
     /// Bytes of the sums of all classes.
@@ -127,9 +127,8 @@ impl Midway<'_, '_> {
         first.map(|v| size_of_val(&**v.lock().unwrap_or_else(PoisonError::into_inner))).sum()
     }
 
-    /// Shows the sums of the finished blocks, class after class.
+    /// Shows the sums of the blocks that were finished at the last call of [`Self::finished`], class after class.
     pub fn with_sums<R>(&mut self, look: impl FnOnce(&[&[Voxel]]) -> R) -> R {
-        result::merge_copies(self.volumes, self.copies);
         let first = self.volumes.iter().step_by(self.copies);
         let locked: Vec<_> = first.map(|v| v.lock().unwrap_or_else(PoisonError::into_inner)).collect();
         look(&locked.iter().map(|v| &***v).collect::<Vec<_>>())

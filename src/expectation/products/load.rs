@@ -2,14 +2,17 @@
 
 use crate::dataset::spread;
 use crate::error::Result;
+use crate::expectation::group::Group;
 use crate::expectation::prepare;
 use crate::expectation::prior::OffsetPrior;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::Comparison;
+use crate::expectation::task::Task;
 
 use super::ahead;
 use super::ahead::Batch;
-use super::batch::{Context, Record, Worker, scalar};
+use super::batch::{Loader, Record, Setting, scalar};
+use super::shape::Shape;
 
 /// The rows of one particle.
 pub struct ParticleRows<'r, T> {
@@ -29,31 +32,30 @@ pub struct Limits {
 
 /// Prepares the particle of `record`, the one at place `p` of the batch.
 pub fn load<T: Scalar>(
-    context: &Context<'_, T>,
+    setting: &Setting<'_>,
     limits: Limits,
     images: Batch<'_>,
     p: usize,
     record: &mut Record,
-    worker: &mut Worker<'_, T>,
+    loader: &mut Loader,
     rows: ParticleRows<'_, T>,
 ) -> Result<()> {
-    let (task, group) = (context.task, context.group);
+    let (task, group) = (setting.task, setting.group);
     let particle = &task.dataset.particles[record.index as usize];
     let names = [particle.image, ahead::reconstruct_image(task.dataset, record.index)];
-    for (which, pixels) in worker.pixels.iter_mut().enumerate() {
+    for (which, pixels) in loader.pixels.iter_mut().enumerate() {
         images.decode(p, which, names[which], pixels);
         if let Some(at) = pixels.iter().position(|v| !v.is_finite()) {
-            let (value, x, y) = (pixels[at], at % group.box_pixels, at / group.box_pixels);
-            record.set_aside = Some(format!("the image holds {value} at pixel ({x}, {y})"));
+            record.set_aside = Some(not_finite(group, pixels[at], at));
             return Ok(());
         }
         if let Some(usual) = task.usual_spread[which].get(group.optics) {
             task.dataset.refuse_wild(names[which], spread(pixels), *usual)?;
         }
     }
-    let prepared = &mut worker.prepared;
-    let (pixels, replacement) = (&worker.pixels[0], worker.pixels.get(1).map(Vec::as_slice));
-    prepare::prepare(task, group, record.index, pixels, replacement, &mut worker.workspace, prepared)?;
+    let prepared = &mut loader.prepared;
+    let (pixels, replacement) = (&loader.pixels[0], loader.pixels.get(1).map(Vec::as_slice));
+    prepare::prepare(task, group, record.index, pixels, replacement, &mut loader.workspace, prepared)?;
     let premultiplied = task.dataset.optics[group.optics].ctf_premultiplied;
     let weigh = task.comparison == Comparison::Likelihood;
     let mut inside = 0.0;
@@ -77,38 +79,59 @@ pub fn load<T: Scalar>(
         largest = [largest[0].max(unmasked.norm_sqr()), largest[1].max(weight)];
     }
     if premultiplied {
-        record.ctf2.resize(context.shape.shells, 0.0);
+        record.ctf2.resize(setting.shape.shells, 0.0);
         for (shell, c) in group.shell.iter().zip(&prepared.ctf) {
             record.ctf2[usize::from(*shell)] += c;
         }
     }
-    if largest[0].sqrt() > limits.data || largest[1] > limits.weight || prepared.weighted_power == 0.0 {
-        let cause = if prepared.weighted_power == 0.0 {
-            "the image has no signal and no noise".to_owned()
-        } else {
-            format!(
-                "the image is {:.0} times stronger than the noise model allows",
-                largest[0].sqrt() / limits.data * 4096.0
-            )
-        };
-        record.set_aside = Some(cause);
+    record.set_aside = unusable(limits, largest, prepared.weighted_power);
+    if record.set_aside.is_some() {
         return Ok(());
     }
-    let beyond: f64 = prepared.power[group.size / 2 + 1..]
-        .iter()
-        .zip(&group.inverse_sigma2[group.size / 2 + 1..])
-        .map(|(p, v)| p * v)
-        .sum();
     debug_assert!(inside <= prepared.weighted_power * (1.0 + 1e-9));
-    record.constant = 0.5 * (prepared.weighted_power + beyond);
+    record.constant = 0.5 * (prepared.weighted_power + power_beyond(group, &prepared.power));
     record.offset_pixels = prepared.offset_pixels;
     record.group_scale = prepared.group_scale;
     (record.masked_dc, record.unmasked_dc, record.ctf_dc) = (prepared.masked_dc, prepared.unmasked_dc, prepared.ctf_dc);
     record.power.clone_from(&prepared.power);
 
+    record.log_prior_sum = fill_offset_priors(task, group, &setting.shape, record, rows.log_offsets);
+    Ok(())
+}
+
+/// Why an image is left out whose pixel `at` is no finite number.
+pub fn not_finite(group: &Group, value: f32, at: usize) -> String {
+    format!("the image holds {value} at pixel ({}, {})", at % group.box_pixels, at / group.box_pixels)
+}
+
+/// Why a particle is left out, if it is: by its largest squared data and weight, and its weighted power.
+pub fn unusable(limits: Limits, largest: [f64; 2], weighted_power: f64) -> Option<String> {
+    if weighted_power == 0.0 {
+        return Some("the image has no signal and no noise".to_owned());
+    }
+    let data = largest[0].sqrt();
+    (data > limits.data || largest[1] > limits.weight)
+        .then(|| format!("the image is {:.0} times stronger than the noise model allows", data / limits.data * 4096.0))
+}
+
+/// sum 1/sigma2 |F|^2 of the shells beyond the window.
+pub fn power_beyond(group: &Group, power: &[f64]) -> f64 {
+    let beyond = group.size / 2 + 1;
+    power[beyond..].iter().zip(&group.inverse_sigma2[beyond..]).map(|(p, v)| p * v).sum()
+}
+
+/// Log priors of the translations of a particle whose offset is known, then of their children; returns the log of the
+/// sum of all priors of its fine search.
+pub fn fill_offset_priors<T: Scalar>(
+    task: &Task<'_>,
+    group: &Group,
+    shape: &Shape,
+    record: &Record,
+    log_offsets: &mut [T],
+) -> f64 {
     let list = task.translations;
-    let prior = OffsetPrior::new(task, group, record.index, prepared.offset_pixels);
-    let (coarse, fine) = rows.log_offsets.split_at_mut(list.count());
+    let prior = OffsetPrior::new(task, group, record.index, record.offset_pixels);
+    let (coarse, fine) = log_offsets.split_at_mut(list.count());
     let mut sum = 0.0;
     for t in 0..list.count() {
         let parent = prior.coarse(list, t);
@@ -120,7 +143,6 @@ pub fn load<T: Scalar>(
         }
     }
     // Orientation priors sum to 1 over the list; a global prior is per direction, shared by its psis.
-    let psis = if context.shape.local { 1.0 } else { task.orientations.psi_count() as f64 };
-    record.log_prior_sum = (sum * psis * context.shape.turns as f64).ln();
-    Ok(())
+    let psis = if shape.local { 1.0 } else { task.orientations.psi_count() as f64 };
+    (sum * psis * shape.turns as f64).ln()
 }

@@ -223,7 +223,7 @@ fn tile_residuals<T: Scalar>(
 }
 
 /// A sum in units of 2^-24, rounded.
-fn units(sum: f64) -> i64 {
+pub fn units(sum: f64) -> i64 {
     (sum * SHELL_UNITS + 0.5_f64.copysign(sum)) as i64
 }
 

@@ -5,23 +5,24 @@
 //! integers are added. Results therefore do not depend on the number of threads, on the number of blocks in a
 //! batch, or on how much memory the weights have.
 
-mod ahead;
-mod batch;
+pub(super) mod ahead;
+pub(super) mod batch;
 mod coarse;
-mod engine;
+pub(super) mod engine;
 mod fine;
 mod finished;
-mod half;
-mod load;
-mod maximise;
-mod pairs;
-mod parallel;
-mod posterior;
-mod result;
+pub(super) mod half;
+pub(super) mod load;
+pub(super) mod maximise;
+mod operands;
+pub(super) mod pairs;
+pub(super) mod parallel;
+pub(super) mod posterior;
+pub(super) mod result;
 mod run;
-mod shape;
+pub(super) mod shape;
 mod significant;
-mod supply;
+pub(super) mod supply;
 mod sweeps;
 mod terms;
 mod work;
@@ -29,6 +30,7 @@ mod work;
 pub use engine::{Config, block_counts, count, expect, expect_watched};
 pub use finished::{Contribution, Earlier, Finished, OriginTerm};
 pub use half::{Half, Midway, Next, Watch};
+pub use operands::{CoarseRows, coarse_rows};
 pub use shape::{Shape, projector_work, sums};
 pub use supply::Supply;
 pub use terms::{Pass, Terms, terms};

@@ -1,10 +1,11 @@
 //! Batch phase 3: (coarse sample, particle) pairs in the order of their poses, in chunks that fit the weights.
 
 use crate::error::Result;
-use crate::expectation::scalar::Scalar;
 use crate::weights::Blocks;
+use crate::weights::Cell;
 
-use super::batch::{Context, Record};
+use super::batch::Record;
+use super::batch::Setting;
 use super::shape::Pair;
 
 /// The bits `start..start + count` of a map, `count` at most 64.
@@ -55,26 +56,26 @@ impl Source {
     }
 
     /// The next pairs, at most as many as there are blocks, poses never split. Empty at the end.
-    pub fn take<T: Scalar>(
+    pub fn take(
         &mut self,
-        context: &Context<'_, T>,
+        setting: &Setting<'_>,
         records: &[Record],
         significant: &[u64],
         pairs: &mut [Pair],
     ) -> std::ops::Range<usize> {
-        let range = self.next_range(context, records, significant, pairs);
+        let range = self.next_range(setting, records, significant, pairs);
         self.taken += usize::from(!range.is_empty());
         range
     }
 
-    fn next_range<T: Scalar>(
+    fn next_range(
         &mut self,
-        context: &Context<'_, T>,
+        setting: &Setting<'_>,
         records: &[Record],
         significant: &[u64],
         pairs: &mut [Pair],
     ) -> std::ops::Range<usize> {
-        let capacity = context.shape.blocks;
+        let capacity = setting.shape.blocks;
         if self.local {
             let start = self.next;
             let mut end = start;
@@ -89,7 +90,7 @@ impl Source {
             self.next = end;
             return start..end;
         }
-        let shape = &context.shape;
+        let shape = &setting.shape;
         let words = shape.words();
         let mut filled = 0;
         while self.next < shape.poses {
@@ -121,13 +122,13 @@ pub fn translations_of(map: &[u64], poses: usize, translations: usize, mut mark:
 
 /// The whole blocks of particles from `start` on whose pairs fit the weights together; a block that does not fit
 /// alone stands alone.
-pub fn span<T: Scalar>(
-    context: &Context<'_, T>,
+pub fn span(
+    setting: &Setting<'_>,
     records: &[Record],
     significant: &[u64],
     start: usize,
 ) -> std::ops::Range<usize> {
-    let words = context.shape.words();
+    let words = setting.shape.words();
     let count = |p: usize| -> usize {
         if !records[p].is_used() {
             return 0;
@@ -136,9 +137,9 @@ pub fn span<T: Scalar>(
     };
     let (mut end, mut held) = (start, 0);
     while end < records.len() {
-        let next = (end + context.block_particles).min(records.len());
+        let next = (end + setting.block_particles).min(records.len());
         held += (end..next).map(count).sum::<usize>();
-        if end > start && held > context.shape.blocks {
+        if end > start && held > setting.shape.blocks {
             break;
         }
         end = next;
@@ -147,15 +148,15 @@ pub fn span<T: Scalar>(
 }
 
 /// All pairs of a batch of local searches, sorted by pose, then particle, then translation. Returns their number.
-pub fn sort_local<T: Scalar>(
-    context: &Context<'_, T>,
+pub fn sort_local(
+    setting: &Setting<'_>,
     records: &[Record],
     span: std::ops::Range<usize>,
     significant: &[u64],
     poses: &[u32],
     pairs: &mut [Pair],
 ) -> usize {
-    let shape = &context.shape;
+    let shape = &setting.shape;
     let words = shape.words();
     let mut filled = 0;
     for p in span.filter(|p| records[*p].is_used()) {
@@ -187,13 +188,13 @@ pub fn runs(pairs: &[Pair], out: &mut [u32]) -> usize {
 }
 
 /// Gives every pair its block.
-pub fn assign<T: Scalar>(
-    context: &Context<'_, T>,
+pub fn assign<C: Cell>(
+    setting: &Setting<'_>,
     pairs: &[Pair],
-    blocks: &mut Blocks<'_, T::Cell>,
+    blocks: &mut Blocks<'_, C>,
     block_of: &mut [u32],
 ) -> Result<()> {
-    let translations = context.shape.translations as u32;
+    let translations = setting.shape.translations as u32;
     let samples = pairs.iter().map(|[_, p, t, listed]| (*p as usize, listed * translations + t));
     blocks.assign(samples, block_of)
 }

@@ -15,11 +15,11 @@ use crate::expectation::SumVoxel;
 use crate::expectation::Sums;
 use crate::expectation::group::Group;
 use crate::expectation::reference::WELL_RESOLVED;
-use crate::expectation::scalar::Scalar;
 use crate::expectation::task::{Comparison, Outcome, Task};
 use crate::product::Voxel;
 
-use super::batch::{Context, Record};
+use super::batch::Record;
+use super::batch::Setting;
 use super::finished::{Contribution, Finished, OriginTerm};
 use super::maximise::SHELL_UNITS;
 use super::posterior::MASS_UNITS;
@@ -70,17 +70,17 @@ impl Totals {
     }
 
     /// Takes over the records of a finished batch.
-    pub fn add<T: Scalar>(&mut self, task: &Task<'_>, context: &Context<'_, T>, records: &[Record]) {
+    pub fn add(&mut self, setting: &Setting<'_>, records: &[Record]) {
         for record in records {
             match &record.set_aside {
                 Some(cause) => self.set_aside.push((record.index, cause.clone())),
-                None => self.add_particle(task, context, record),
+                None => self.add_particle(setting, record),
             }
         }
     }
 
-    fn add_particle<T: Scalar>(&mut self, task: &Task<'_>, context: &Context<'_, T>, record: &Record) {
-        let (group, shape) = (context.group, &context.shape);
+    fn add_particle(&mut self, setting: &Setting<'_>, record: &Record) {
+        let (task, group, shape) = (setting.task, setting.group, &setting.shape);
         let before = &task.assignments[record.index as usize];
         let mass: f64 = record.mass.iter().sum();
         let likelihood = task.comparison == Comparison::Likelihood;
@@ -91,7 +91,7 @@ impl Totals {
             let unit = if v > 0.0 { v } else { 1.0 };
             let power = unit * record.power[shell];
             let residual = if shell == 0 {
-                let miss = |class: usize| context.reference_dc(class) * record.ctf_dc - record.masked_dc;
+                let miss = |class: usize| setting.reference_dc[class] * record.ctf_dc - record.masked_dc;
                 record.mass.iter().enumerate().map(|(class, m)| m * unit * miss(class).powi(2)).sum()
             } else if shell > group.size / 2 {
                 power
@@ -127,7 +127,7 @@ impl Totals {
         let mut resolved = record.resolved.map(|units| units as f64 / SHELL_UNITS / strongest);
         for (class, m) in record.mass.iter().enumerate() {
             if task.model.classes[class].ssnr.get(group.model_shell[0]).is_some_and(|r| *r > WELL_RESOLVED) {
-                let dc = context.reference_dc(class) * record.ctf_dc;
+                let dc = setting.reference_dc[class] * record.ctf_dc;
                 resolved[0] += m * dc * record.masked_dc;
                 resolved[1] += m * dc * dc;
             }
@@ -153,7 +153,7 @@ impl Totals {
             -record.min_energy
         };
         if let Some((pose, translation, child)) = record.best_pose {
-            let (class, orientation) = context.split(pose);
+            let (class, orientation) = setting.split(pose);
             let (turn, step) = (child as usize / shape.steps, child as usize % shape.steps);
             assignment.class = class as u32 + 1;
             assignment.euler = task.orientations.child_euler(orientation, turn);
@@ -175,6 +175,13 @@ impl Totals {
             for (sum, part) in class.iter_mut().zip(masses) {
                 *sum += part.swap(0, Relaxed);
             }
+        }
+    }
+
+    /// The same of a device: masses by class and direction.
+    pub fn add_directions(&mut self, masses: &[i64]) {
+        for (sum, part) in self.directions.iter_mut().flatten().zip(masses) {
+            *sum += part;
         }
     }
 

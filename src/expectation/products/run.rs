@@ -76,7 +76,7 @@ pub fn run_batch<T: Scalar>(
         if context.is_stopped() {
             return Ok(());
         }
-        load::load(context, limits, images, p, record, worker, rows)
+        load::load(context, limits, images, p, record, &mut worker.loader, rows)
     })?;
     work.images += lap(&mut begin);
     // 2: coarse samples.

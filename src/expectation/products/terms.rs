@@ -18,8 +18,10 @@ use crate::product;
 use crate::product::Isa;
 
 use super::ahead;
+use super::batch;
 use super::batch::Context;
 use super::batch::Record;
+use super::batch::Setting;
 use super::batch::Worker;
 use super::batch::product_f64;
 use super::coarse;
@@ -62,10 +64,47 @@ pub fn terms<T: Scalar>(
     pass: Pass,
     frame: &mut Frame<'_>,
 ) -> Result<Vec<Terms>> {
+    let positions: Vec<usize> = wanted.iter().map(|(position, _)| *position).collect();
+    let mut all = Vec::new();
+    each_loaded::<T>(task, source, isa, &positions, frame, |context, worker, loaded| {
+        let poses = &wanted[loaded.number].1;
+        match pass {
+            Pass::Coarse => coarse_terms(context, worker, poses, (loaded.columns, loaded.coarse_power), &mut all),
+            Pass::Fine => fine_terms(context, worker, poses, (loaded.masked, loaded.power), &mut all),
+        }
+    })?;
+    Ok(all)
+}
+
+/// A particle as both passes compare it.
+pub(super) struct Loaded<'l, T> {
+    /// Which of those that were asked for.
+    pub number: usize,
+    pub record: &'l Record,
+    pub masked: &'l [T],
+    pub power: &'l [T],
+    /// The same for the coarse pass, under every translation.
+    pub columns: &'l [T],
+    pub coarse_power: &'l [T],
+    pub log_offsets: &'l [T],
+}
+
+/// Loads particles (positions in the task, all of one optics group) one after another.
+///
+/// # Errors
+/// Those of reading, and an image that would be set aside.
+pub(super) fn each_loaded<T: Scalar>(
+    task: &Task<'_>,
+    source: &dyn ImageSource,
+    isa: Isa,
+    positions: &[usize],
+    frame: &mut Frame<'_>,
+    mut visit: impl FnMut(&Context<'_, T>, &mut Worker<'_, T>, &Loaded<'_, T>),
+) -> Result<()> {
     let config = Config {
         isa,
         threads: 1,
-        block_particles: wanted.len(),
+        block_particles: positions.len(),
         blocks_per_batch: 1,
         sum_copies: 1,
         energy_bytes: 0,
@@ -73,13 +112,11 @@ pub fn terms<T: Scalar>(
         column_bytes: 0,
         pixel_bytes: size_of::<f32>(),
     };
-    let members: Vec<(usize, u32)> =
-        wanted.iter().map(|(position, _)| (*position, task.particles[*position])).collect();
+    let members: Vec<(usize, u32)> = positions.iter().map(|position| (*position, task.particles[*position])).collect();
     let optics = task.dataset.particles[members[0].1 as usize].optics as usize;
     let geometry = &task.geometry();
     let group = &Group::new(task, geometry, optics);
     let shape = config.shape::<T>(task, group, members.len());
-    let mut all = Vec::new();
     frame.child(Kind::Iteration, |frame| -> Result<Next> {
         let mut references = shape::references::<T>(frame, task.model.classes.len(), geometry.rows.len())?;
         engine::build_references(frame, task, geometry, config.threads, &mut references)?;
@@ -88,7 +125,18 @@ pub fn terms<T: Scalar>(
         engine::fill_tables(task, group, &shape, &mut tables);
         let ranges = engine::shell_ranges(group);
         let never = &AtomicBool::new(false);
-        let context = engine::context(task, &config, geometry, group, shape, &references, &tables, &ranges, never);
+        let dc: Vec<f64> = references.iter().map(|r| batch::reference_dc(geometry, r)).collect();
+        let setting = Setting {
+            task,
+            group,
+            geometry,
+            shape,
+            block_particles: config.block_particles,
+            reference_dc: &dc,
+            shell_ranges: &ranges,
+            stop: never,
+        };
+        let context = engine::context(setting, config.isa, &references, &tables);
         let images = shape::image_buffers(frame, &shape)?;
         frame.child(Kind::Batch, |frame| {
             let mut worker = Worker::new(frame, 0, group, &shape)?;
@@ -119,24 +167,20 @@ pub fn terms<T: Scalar>(
                         log_offsets: &mut *log_offsets,
                     };
                     let limits = Limits { data: f64::INFINITY, weight: f64::INFINITY };
-                    load::load(&context, limits, images, p, &mut record, &mut worker, rows)?;
+                    load::load(&context, limits, images, p, &mut record, &mut worker.loader, rows)?;
                     if let Some(cause) = &record.set_aside {
                         return Err(Error::internal(cause.clone()));
                     }
-                    let poses = &wanted[p].1;
-                    match pass {
-                        Pass::Coarse => {
-                            coarse::shift_images(&context, masked, power, columns, coarse_power);
-                            coarse_terms(&context, &mut worker, poses, (columns, coarse_power), &mut all);
-                        }
-                        Pass::Fine => fine_terms(&context, &mut worker, poses, (masked, power), &mut all),
-                    }
+                    coarse::shift_images(&context, masked, power, columns, coarse_power);
+                    let loaded =
+                        Loaded { number: p, record: &record, masked, power, columns, coarse_power, log_offsets };
+                    visit(&context, &mut worker, &loaded);
                 }
                 Ok(Next::GoOn)
             })
         })
     })?;
-    Ok(all)
+    Ok(())
 }
 
 /// One product with each of the columns; by row, then by column.

@@ -19,6 +19,7 @@ pub use header::Header;
 pub use header::Mode;
 pub use map::Map;
 pub use map::read_map;
+pub use pixels::PixelFormat;
 pub use stack::REQUEST_BYTES;
 pub use stack::Stack;
 pub use statistics::Statistics;

@@ -7,7 +7,25 @@ use crate::formats::mrc::Header;
 use crate::formats::mrc::Mode;
 use crate::fourier::Real;
 
+/// How pixels are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PixelFormat {
+    pub mode: Mode,
+    pub byte_order: ByteOrder,
+}
+
+impl PixelFormat {
+    /// Converts the bytes of pixels; as many as `out` takes. Every type is exact in f32.
+    pub fn decode<T: Real>(self, bytes: &[u8], out: &mut [T]) {
+        decode(bytes, self.mode, self.byte_order, out);
+    }
+}
+
 impl Header {
+    pub fn format(&self) -> PixelFormat {
+        PixelFormat { mode: self.mode, byte_order: self.byte_order }
+    }
+
     /// Converts the bytes of pixels in the file's type; as many as `out` takes.
     pub fn decode<T: Real>(&self, bytes: &[u8], out: &mut [T]) {
         decode(bytes, self.mode, self.byte_order, out);

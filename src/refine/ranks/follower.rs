@@ -45,6 +45,7 @@ use super::message::Order;
 use super::message::Report;
 use super::message::Verdict;
 use super::pulse::Pulse;
+use super::roster::Chosen;
 use super::share::Share;
 use super::supply::Remote;
 
@@ -60,6 +61,7 @@ pub fn follow(
     run_dir: &RunDir,
     plan: &Plan,
     isa: InstructionSet,
+    on: &Chosen,
     team: &Team,
     leader: &str,
     stop: &Arc<Stop>,
@@ -67,7 +69,7 @@ pub fn follow(
     let pulse = Arc::new(Pulse::default());
     pulse.begin(None);
     let _beating = start_beating(*team, Arc::clone(&pulse), run_dir.clone(), leader.to_owned())?;
-    let inputs = Inputs::load_for(plan, isa)?;
+    let inputs = Inputs::load_for(plan, isa, &on.identity)?;
     // Rank 0 tells what there is to say about them.
     let (images, _) = Images::of_run(&inputs)?;
     let files = Files::new(run_dir, plan);

@@ -3,6 +3,7 @@
 //! the expectation step, their share of the maps. Everything that is added up between ranks is an integer or belongs to
 //! one particle, so that the number of ranks changes no bit.
 
+mod choose;
 mod follower;
 mod leader;
 mod ledger;
@@ -12,6 +13,7 @@ mod place;
 mod pulse;
 mod roster;
 mod share;
+mod sight;
 mod supply;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ pub use message::Report;
 pub use message::Verdict;
 pub use place::Place;
 pub use pulse::Pulse;
+pub use roster::Chosen;
 pub use roster::Settled;
 pub use roster::settle;
 pub use share::Share;

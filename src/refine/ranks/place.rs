@@ -10,10 +10,16 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::plan::Backend;
 use crate::plan::InstructionSet;
 
+use super::sight::Sight;
+
+/// Slurm's word for the devices of a job that has none.
+const NO_DEVICES: &str = "NoDevFiles";
+
 /// Where a rank is, and what it has there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     pub host: String,
     pub process: u32,
@@ -21,14 +27,19 @@ pub struct Place {
     /// Cores that this rank may use, with the NUMA node of each.
     pub cores: Vec<(usize, usize)>,
     pub instruction_set: String,
-    /// Devices that this rank sees, as CUDA counts them.
+    /// Devices that the environment names, as CUDA counts them.
     pub visible: Vec<String>,
     /// Slurm's numbers of them, which count the node's.
     pub slurm: Vec<String>,
+    /// Part of a job of Slurm.
+    pub is_job: bool,
+    /// The devices themselves.
+    pub sight: Sight,
 }
 
 impl Place {
-    pub fn here(isa: InstructionSet) -> Result<Self> {
+    /// `backend`: as asked for.
+    pub fn here(isa: InstructionSet, backend: Backend) -> Result<Self> {
         let host = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).unwrap_or_default();
         let list = |name: &str| -> Vec<String> {
             let text = std::env::var(name).unwrap_or_default();
@@ -44,10 +55,18 @@ impl Place {
             instruction_set: isa.on_this_machine()?.name().to_owned(),
             visible: list("CUDA_VISIBLE_DEVICES"),
             slurm: slurm.unwrap_or_default(),
+            is_job: std::env::var_os("SLURM_JOB_ID").is_some(),
+            sight: Sight::look(backend),
         })
     }
 
-    /// The device of this rank, the `nth` of those of its node that see the same ones.
+    /// Whether Slurm gave devices to this rank's job.
+    pub fn is_given_gpus(&self) -> bool {
+        let is_device = |word: &String| *word != NO_DEVICES && *word != "-1";
+        self.is_job && (!self.slurm.is_empty() || self.visible.iter().any(is_device))
+    }
+
+    /// The device that the environment names for this rank, the `nth` of those of its node that see the same ones.
     pub fn device(&self, nth: usize) -> Option<String> {
         let visible = match self.visible.len() {
             0 => return None,

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::comm::Tag;
 use crate::comm::Team;
+use crate::device::Found;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
@@ -18,6 +19,12 @@ use crate::plan::InstructionSet;
 use crate::plan::Plan;
 use crate::plan::progress::RankPlace;
 
+use super::choose::Choice;
+use super::choose::choose;
+use super::choose::identity;
+use super::choose::users;
+use super::choose::warnings;
+use super::choose::words;
 use super::place::Place;
 use super::place::ranges;
 
@@ -29,17 +36,62 @@ struct Lot {
     /// Cores to stay on; empty: as the system likes.
     cores: Vec<usize>,
     threads: usize,
-    /// The device to compute on, where there are any.
-    device: Option<String>,
+    on: Chosen,
     /// Where rank 0 is.
     leader: String,
     refusal: Option<(u8, String, String)>,
 }
 
+/// What a rank computes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// `Cpu` or `Cuda`.
+    pub backend: Backend,
+    pub why: String,
+    /// With `Cuda` always there, but for a leader that computes nothing.
+    pub device: Option<OnDevice>,
+    /// What of all ranks' devices decides the bits of a result; empty on CPUs.
+    pub identity: String,
+    pub warnings: Vec<String>,
+}
+
+impl Chosen {
+    /// For people: `cpu (no GPU is visible to this process)`, `cuda (asked for), NVIDIA A100, GPU-...`.
+    pub fn words(&self) -> String {
+        let device = self.device.as_ref().map(|device| format!(", {}", words(&device.found)));
+        format!("{} ({}){}", self.backend.name(), self.why, device.unwrap_or_default())
+    }
+}
+
+/// The device that a rank computes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnDevice {
+    pub found: Found,
+    /// Ranks that compute on it, this one included: each has an equal part of its memory.
+    pub users: usize,
+}
+
+/// What the plan says about all ranks.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    threads: usize,
+    backend: Backend,
+    share_gpu: bool,
+    has_leader: bool,
+}
+
+impl Wish {
+    /// The first rank that computes. One that is alone leads and computes.
+    fn first(&self, places: &[Place]) -> usize {
+        usize::from(self.has_leader && places.len() > 1)
+    }
+}
+
 /// What was settled, for this rank.
 pub struct Settled {
-    /// With the number of this rank's threads.
+    /// With the number of this rank's threads, and with the backend that was chosen.
     pub plan: Plan,
+    pub on: Chosen,
     /// That all ranks have.
     pub isa: InstructionSet,
     /// Node of rank 0; empty when it is alone.
@@ -52,20 +104,21 @@ pub struct Settled {
 /// Settles who works where. Every rank calls this; this thread (and those it starts) stays on its cores then.
 ///
 /// # Errors
-/// Ranks of different programs; two on one device.
+/// Ranks of different programs; two on one device; CUDA without a device.
 pub fn settle(team: &Team, plan: &Plan) -> Result<Settled> {
-    let here = Place::here(plan.isa)?;
-    if team.is_alone() {
-        let table = shown(std::slice::from_ref(&here), &[Lot::alone(&here)]);
-        let (plan, isa) = (plan.clone(), plan.isa);
-        return Ok(Settled { plan, isa, leader: String::new(), places: vec![here], table });
-    }
+    let here = Place::here(plan.isa, plan.backend)?;
+    let wish = Wish {
+        threads: plan.threads,
+        backend: plan.backend,
+        share_gpu: plan.share_gpu,
+        has_leader: plan.dedicated_leader,
+    };
     let (places, lots, lot) = if team.rank() == 0 {
         let mut places = vec![here];
         for rank in 1..team.size() {
             places.push(team.receive(Some(rank), Tag::Presence)?.1);
         }
-        let lots = deal(&places, plan.threads, plan.backend, plan.dedicated_leader);
+        let lots = deal(&places, &wish);
         team.broadcast(&lots)?;
         let lot = lots[0].clone();
         (places, lots, lot)
@@ -75,23 +128,20 @@ pub fn settle(team: &Team, plan: &Plan) -> Result<Settled> {
         (Vec::new(), Vec::new(), lots[team.rank()].clone())
     };
     if let Some((code, problem, fix)) = lot.refusal {
-        return Err(Error::new(ExitCode::from_code(code).unwrap_or(ExitCode::Internal), "ranks", problem, fix));
+        let place = if code == ExitCode::Unavailable as u8 { "backend" } else { "ranks" };
+        return Err(Error::new(ExitCode::from_code(code).unwrap_or(ExitCode::Internal), place, problem, fix));
     }
-    bind(&lot.cores)?;
-    let mut plan = plan.clone();
-    let isa = InstructionSet::from_name(&lot.instruction_set)
-        .ok_or_else(|| Error::internal(format!("instruction set {}", lot.instruction_set)))?;
-    plan.threads = lot.threads;
-    let table = shown(&places, &lots);
-    Ok(Settled { plan, isa, leader: lot.leader, places, table })
-}
-
-impl Lot {
-    fn alone(place: &Place) -> Self {
-        let instruction_set = place.instruction_set.clone();
-        let device = place.device(0);
-        Self { instruction_set, cores: Vec::new(), threads: 0, device, leader: String::new(), refusal: None }
+    let table = shown(&places, &lots, wish.first(&places));
+    let mut plan = Plan { backend: lot.on.backend, ..plan.clone() };
+    let mut isa = plan.isa;
+    if !team.is_alone() {
+        bind(&lot.cores)?;
+        plan.threads = lot.threads;
+        isa = InstructionSet::from_name(&lot.instruction_set)
+            .ok_or_else(|| Error::internal(format!("instruction set {}", lot.instruction_set)))?;
     }
+    let leader = if team.is_alone() { String::new() } else { lot.leader };
+    Ok(Settled { plan, isa, leader, on: lot.on, places, table })
 }
 
 fn bind(cores: &[usize]) -> Result<()> {
@@ -105,9 +155,13 @@ fn bind(cores: &[usize]) -> Result<()> {
 }
 
 /// Everybody's share of their node. A leader that computes nothing has no cores of its own and no device.
-fn deal(places: &[Place], threads: usize, backend: Backend, has_leader: bool) -> Vec<Lot> {
-    let first = usize::from(has_leader);
-    let refusal = refusal(places, backend, first);
+fn deal(places: &[Place], wish: &Wish) -> Vec<Lot> {
+    let (first, threads) = (wish.first(places), wish.threads);
+    let mut refusal = refusal(places);
+    let choice = choose(wish.backend, wish.share_gpu, places, first).unwrap_or_else(|(problem, fix)| {
+        refusal.get_or_insert((ExitCode::Unavailable as u8, problem, fix));
+        Choice { backend: wish.backend, why: String::new(), devices: vec![None; places.len()] }
+    });
     let weakest = places.iter().map(|place| place.instruction_set.as_str()).max_by_key(|name| weakness(name));
     let weakest = weakest.unwrap_or_default();
     let mut lots = Vec::new();
@@ -123,10 +177,17 @@ fn deal(places: &[Place], threads: usize, backend: Backend, has_leader: bool) ->
             _ => Vec::new(),
         };
         let usable = if cores.is_empty() { (place.cores.len() / count.max(1)).max(1) } else { cores.len() };
-        let (nth_of_device, _) = neighbours(places, first, rank, |other| sees_the_same(place, other));
         lots.push(Lot {
             instruction_set: weakest.to_owned(),
-            device: if rank >= first { place.device(nth_of_device) } else { None },
+            on: Chosen {
+                backend: choice.backend,
+                why: choice.why.clone(),
+                device: choice.devices[rank]
+                    .clone()
+                    .map(|found| OnDevice { found, users: users(places, &choice.devices, rank).count() }),
+                identity: identity(places, &choice.devices),
+                warnings: warnings(places, &choice.devices),
+            },
             threads: if threads == 0 { usable } else { threads },
             cores,
             leader: places[0].host.clone(),
@@ -151,35 +212,23 @@ fn weakness(instruction_set: &str) -> usize {
     ["avx512", "avx2", "portable"].iter().position(|name| *name == instruction_set).unwrap_or(usize::MAX)
 }
 
-fn refusal(places: &[Place], backend: Backend, first: usize) -> Option<(u8, String, String)> {
+fn refusal(places: &[Place]) -> Option<(u8, String, String)> {
     let leader = places.first()?;
-    if let Some((rank, other)) = places.iter().enumerate().find(|(_, p)| p.program_version != leader.program_version) {
-        let problem = format!(
-            "rank 0 is relion-rs {}, rank {rank} on {} is {}",
-            leader.program_version, other.host, other.program_version
-        );
-        let fix = "Load the same module on all nodes, or call the program by its full path.".to_owned();
-        return Some((ExitCode::Config as u8, problem, fix));
-    }
-    if backend == Backend::Cpu {
-        return None;
-    }
-    let is_shared = |rank: &usize| {
-        let place = &places[*rank];
-        let (_, count) = neighbours(places, first, *rank, |other| sees_the_same(place, other));
-        count > place.visible.len().max(1)
-    };
-    let rank = (first..places.len()).find(is_shared)?;
-    let host = &places[rank].host;
-    Some((
-        ExitCode::Usage as u8,
-        format!("rank {rank} on {host} would share its GPU with another rank"),
-        "Ask for one GPU a rank: --gpus-per-task=1 --gpu-bind=single:1.".to_owned(),
-    ))
+    let (rank, other) = places.iter().enumerate().find(|(_, p)| p.program_version != leader.program_version)?;
+    let problem = format!(
+        "rank 0 is relion-rs {}, rank {rank} on {} is {}",
+        leader.program_version, other.host, other.program_version
+    );
+    let fix = "Load the same module on all nodes, or call the program by its full path.".to_owned();
+    Some((ExitCode::Config as u8, problem, fix))
 }
 
-/// The table of ranks.
-fn shown(places: &[Place], lots: &[Lot]) -> Vec<RankPlace> {
+/// The table of ranks. Where no device is used, what the environment names is told: a job holds it.
+fn shown(places: &[Place], lots: &[Lot], first: usize) -> Vec<RankPlace> {
+    let named = |rank: usize, place: &Place| {
+        let (nth, _) = neighbours(places, first, rank, |other| sees_the_same(place, other));
+        if rank >= first { place.device(nth) } else { None }
+    };
     let row = |(rank, (place, lot)): (usize, (&Place, &Lot))| {
         let all: Vec<usize> = place.cores.iter().map(|(core, _)| *core).collect();
         let cores = if lot.cores.is_empty() { &all } else { &lot.cores };
@@ -194,7 +243,7 @@ fn shown(places: &[Place], lots: &[Lot]) -> Vec<RankPlace> {
             threads: lot.threads,
             cores: ranges(cores),
             numa: ranges(&numa),
-            device: lot.device.clone(),
+            device: lot.on.device.as_ref().map(|device| words(&device.found)).or_else(|| named(rank, place)),
         }
     };
     places.iter().zip(lots).enumerate().map(row).collect()
@@ -203,6 +252,7 @@ fn shown(places: &[Place], lots: &[Lot]) -> Vec<RankPlace> {
 #[cfg(test)]
 mod tests {
     use super::super::place::sorted;
+    use super::super::sight::Sight;
     use super::*;
 
     fn place(host: &str, cores: std::ops::Range<usize>) -> Place {
@@ -212,14 +262,17 @@ mod tests {
             program_version: "1".to_owned(),
             cores: cores.map(|core| (core, core / 4)).collect(),
             instruction_set: "avx2".to_owned(),
-            visible: Vec::new(),
-            slurm: Vec::new(),
+            ..Place::default()
         }
+    }
+
+    fn on_cpus(threads: usize, has_leader: bool) -> Wish {
+        Wish { threads, backend: Backend::Cpu, share_gpu: false, has_leader }
     }
 
     #[test]
     fn ranks_of_a_node_divide_its_cores() {
-        let deal = |places: &[Place]| deal(places, 0, Backend::Cpu, false);
+        let deal = |places: &[Place]| deal(places, &on_cpus(0, false));
         let lots = deal(&[place("a", 0..8), place("a", 0..8), place("b", 0..8)]);
         assert_eq!(lots[0].cores, [0, 1, 2, 3]);
         assert_eq!(lots[1].cores, [4, 5, 6, 7]);
@@ -239,25 +292,51 @@ mod tests {
         let mut across = place("a", 0..8);
         across.cores = sorted((0..8).map(|core| (core, core % 2)).collect());
         let places = [across.clone(), across];
-        let lots = deal(&places, 0, Backend::Cpu, false);
+        let lots = deal(&places, &on_cpus(0, false));
         assert_eq!((&lots[0].cores[..], &lots[1].cores[..]), (&[0, 2, 4, 6][..], &[1, 3, 5, 7][..]));
-        let table = shown(&places, &lots);
+        let table = shown(&places, &lots, 0);
         assert_eq!((&*table[0].numa, &*table[1].numa, &*table[1].cores), ("0", "1", "1,3,5,7"));
+    }
+
+    fn on_gpus(has_leader: bool) -> Wish {
+        Wish { backend: Backend::Cuda, ..on_cpus(0, has_leader) }
+    }
+
+    fn with_gpus(place: Place, uuids: &[&str]) -> Place {
+        let found = |(ordinal, uuid): (usize, &&str)| Found {
+            ordinal: ordinal as u32,
+            uuid: (*uuid).to_owned(),
+            name: "NVIDIA A100".to_owned(),
+            capability: (8, 0),
+            processors: 108,
+            memory_bytes: 40 << 30,
+        };
+        let devices = uuids.iter().enumerate().map(found).collect();
+        Place { sight: Sight { devices, ..Sight::default() }, ..place }
     }
 
     #[test]
     fn a_leader_takes_neither_cores_nor_a_device() {
-        let gpus = || vec!["0".to_owned(), "1".to_owned()];
-        let node = Place { visible: gpus(), slurm: gpus(), ..place("a", 0..8) };
-        let places = vec![node; 3];
-        let lots = deal(&places, 0, Backend::Cuda, true);
+        let places = vec![with_gpus(place("a", 0..8), &["GPU-1", "GPU-2"]); 3];
+        let lots = deal(&places, &on_gpus(true));
         assert!(lots[0].refusal.is_none() && lots[0].cores.is_empty());
         assert_eq!(lots[1].cores, [0, 1, 2, 3]);
-        let devices: Vec<Option<&str>> = lots.iter().map(|lot| lot.device.as_deref()).collect();
-        assert_eq!(devices, [None, Some("0"), Some("1")]);
-        assert!(deal(&places, 0, Backend::Cuda, false)[0].refusal.is_some(), "three for two devices");
+        let ordinals: Vec<_> =
+            lots.iter().map(|lot| lot.on.device.as_ref().map(|d| (d.found.ordinal, d.users))).collect();
+        assert_eq!(ordinals, [None, Some((0, 1)), Some((1, 1))]);
+        let table = shown(&places, &lots, 1);
+        assert_eq!(table[0].device, None);
+        assert_eq!(table[2].device.as_deref(), Some("NVIDIA A100, GPU-2"));
+        let lots = deal(&places, &on_gpus(false));
+        let (code, problem, _) = lots[0].refusal.clone().unwrap();
+        assert!(code == ExitCode::Unavailable as u8 && problem.contains("would share"), "{problem}");
+        let lots = deal(&places, &Wish { share_gpu: true, ..on_gpus(false) });
+        assert_eq!(lots[0].on.device.as_ref().map(|device| device.users), Some(2));
+        // Alone: it leads and computes.
+        let lots = deal(&places[..1], &on_gpus(true));
+        assert_eq!(lots[0].on.device.as_ref().map(|device| device.found.ordinal), Some(0));
         // Alone on its node.
-        let lots = deal(&[place("a", 0..8), place("b", 0..8)], 0, Backend::Cpu, true);
+        let lots = deal(&[place("a", 0..8), place("b", 0..8)], &on_cpus(0, true));
         assert_eq!(lots.iter().map(|lot| lot.threads).collect::<Vec<_>>(), [8, 8]);
     }
 
@@ -265,35 +344,30 @@ mod tests {
     fn the_weakest_instruction_set_counts() {
         let mut other = place("b", 0..2);
         other.instruction_set = "portable".to_owned();
-        assert_eq!(deal(&[place("a", 0..2), other], 3, Backend::Cpu, false)[0].instruction_set, "portable");
+        assert_eq!(deal(&[place("a", 0..2), other], &on_cpus(3, false))[0].instruction_set, "portable");
     }
 
     #[test]
-    fn programs_and_devices_are_checked() {
+    fn programs_are_checked() {
         let mut other = place("b", 0..2);
-        assert_eq!(refusal(&[place("a", 0..2), other.clone()], Backend::Cuda, 0), None);
+        assert_eq!(refusal(&[place("a", 0..2), other.clone()]), None);
         other.program_version = "2".to_owned();
-        let (code, problem, _) = refusal(&[place("a", 0..2), other], Backend::Cpu, 0).unwrap();
+        let (code, problem, _) = refusal(&[place("a", 0..2), other]).unwrap();
         assert!(code == ExitCode::Config as u8 && problem.contains("rank 1 on b is 2"), "{problem}");
-        let mut gpu = place("a", 0..2);
-        gpu.visible = vec!["0".to_owned()];
-        let pair = [gpu.clone(), gpu.clone()];
-        assert!(refusal(&pair, Backend::Cuda, 0).unwrap().1.contains("share its GPU"));
-        assert_eq!(refusal(&pair, Backend::Cpu, 0), None);
+    }
+
+    #[test]
+    fn on_cpus_the_devices_that_a_job_holds_are_told() {
+        let gpu = Place { visible: vec!["0".to_owned()], ..place("a", 0..2) };
         // One each, renumbered from 0 by the cgroup.
-        let [mut a, mut b] = pair;
-        (a.slurm, b.slurm) = (vec!["0".to_owned()], vec!["1".to_owned()]);
-        assert_eq!(refusal(&[a.clone(), b.clone()], Backend::Cuda, 0), None);
-        assert_eq!(a.device(0).unwrap(), "0");
-        assert_eq!(b.device(0).unwrap(), "0 (Slurm's 1)");
-        // Slices of one device.
-        let slice = |uuid: &str| Place { visible: vec![uuid.to_owned()], ..place("a", 0..2) };
-        let pair = [slice("MIG-4b3c"), slice("MIG-77aa")];
-        assert_eq!(refusal(&pair, Backend::Cuda, 0), None);
-        assert_eq!(pair[1].device(0).unwrap(), "MIG-77aa");
-        // Both see both: each takes one.
-        gpu.visible = vec!["0".to_owned(), "1".to_owned()];
-        gpu.slurm = gpu.visible.clone();
-        assert_eq!([gpu.device(0).unwrap(), gpu.device(1).unwrap()], ["0", "1"]);
+        let places = ["0", "1"].map(|number| Place { slurm: vec![number.to_owned()], ..gpu.clone() });
+        let told = |places: &[Place]| -> Vec<Option<String>> {
+            shown(places, &deal(places, &on_cpus(0, false)), 0).into_iter().map(|place| place.device).collect()
+        };
+        assert_eq!(told(&places), [Some("0".to_owned()), Some("0 (Slurm's 1)".to_owned())]);
+        // Both see both: each is named one.
+        let both = vec!["0".to_owned(), "1".to_owned()];
+        let places = vec![Place { visible: both.clone(), slurm: both, ..gpu }; 2];
+        assert_eq!(told(&places), [Some("0".to_owned()), Some("1".to_owned())]);
     }
 }

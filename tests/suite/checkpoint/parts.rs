@@ -170,6 +170,10 @@ fn parts_of_others_are_told_and_not_used() {
     let identity = Identity { instruction_set: "avx2".into(), ..origin().identity };
     let other = Origin { identity, ..origin() };
     assert!(told(13, PARENT, &other).contains("avx512") && told(13, PARENT, &other).contains("avx2"));
+    let device = "compute capability 8.0".to_owned();
+    let identity = Identity { backend: "cuda".into(), device, ..origin().identity };
+    let other = Origin { identity, ..origin() };
+    assert!(told(13, PARENT, &other).contains("cuda (compute capability 8.0)"));
     let mut changed = origin();
     changed.inputs[0].digest = "cd".into();
     assert!(told(13, PARENT, &changed).contains("other inputs"));

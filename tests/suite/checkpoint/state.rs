@@ -144,6 +144,8 @@ pub fn origin() -> Origin {
             precision: "single".into(),
             block_particles: 64,
             instruction_set: "avx512".into(),
+            backend: "cpu".into(),
+            device: String::new(),
         },
         plan_digest: "00ff".into(),
         inputs: vec![InputFile { role: "particles".into(), path: "p.star".into(), bytes: 17, digest: "ab".into() }],

@@ -144,7 +144,7 @@ fn show_tells_what_is_inside() {
     for said in [
         "out/checkpoint/iter-002.h5: iteration 2",
         "12 particles, 2 classes in 1 set, maps of 32 pixels of 7.0000 A, ",
-        "relion-rs-checkpoint-1-finished-iteration",
+        "relion-rs-checkpoint-2-known-backend",
         "single precision, blocks of 64 particles",
         "the last 2, and every 5th iteration",
         "particles set/particles.star: ",

@@ -28,7 +28,7 @@ impl Deref for Found {
     }
 }
 
-fn find(task: &Task<'_>, step: impl FnOnce(&mut [&mut [SumVoxel]]) -> Result<Outcome>) -> Found {
+pub fn find(task: &Task<'_>, step: impl FnOnce(&mut [&mut [SumVoxel]]) -> Result<Outcome>) -> Found {
     let mut volumes = vec![vec![[0.0; 3]; task.geometry().rows.len()]; task.model.classes.len()];
     let mut borrowed: Vec<&mut [SumVoxel]> = volumes.iter_mut().map(|v| &mut v[..]).collect();
     let outcome = step(&mut borrowed).expect("an outcome");

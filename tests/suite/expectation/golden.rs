@@ -5,6 +5,7 @@ use std::path::Path;
 use relion_rs::dataset::{Assignment, Dataset, ImageName, Images, ReadOptions};
 use relion_rs::error::Result;
 use relion_rs::expectation::{Comparison, ImageSource, Options, Task};
+use relion_rs::formats::mrc::{ByteOrder, Mode, PixelFormat};
 use relion_rs::formats::star::StarFile;
 use relion_rs::imaging::CtfOptions;
 use relion_rs::model::{ClassModel, GroupModel, HalfModel, PriorMode, SamplingState, Volume};
@@ -245,6 +246,10 @@ impl ImageSource for Scene {
             }
         }
         Ok(())
+    }
+
+    fn format(&self, _: ImageName) -> PixelFormat {
+        PixelFormat { mode: Mode::Float32, byte_order: ByteOrder::Little }
     }
 
     fn decode(&self, _: ImageName, place: &[u8], out: &mut [f32]) {

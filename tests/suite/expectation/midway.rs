@@ -19,6 +19,7 @@ use relion_rs::expectation::products::Next;
 use relion_rs::expectation::products::Watch;
 use relion_rs::expectation::products::expect_watched;
 use relion_rs::expectation::products::sums;
+use relion_rs::formats::mrc::PixelFormat;
 use relion_rs::product::Isa;
 use relion_rs::product::Voxel;
 use relion_rs::sampling::LocalPrior;
@@ -50,6 +51,10 @@ impl ImageSource for Alarmed<'_> {
         ImageSource::read(self.scene, wanted, stride, request, out)
     }
 
+    fn format(&self, image: ImageName) -> PixelFormat {
+        self.scene.format(image)
+    }
+
     fn decode(&self, image: ImageName, place: &[u8], out: &mut [f32]) {
         if self.used.fetch_add(1, Relaxed) == self.at {
             self.stop.store(true, Relaxed);
@@ -79,7 +84,7 @@ fn process(v: &Variant, scene: &Scene, config: &Config, kept: Option<Kept>, batc
             if count < batches && !source.stop.load(Relaxed) {
                 return Ok(Next::GoOn);
             }
-            let finished = midway.finished();
+            let finished = midway.finished()?;
             left = Some((finished, midway.with_sums(|sums| sums.iter().map(|s| s.to_vec()).collect())));
             Ok(Next::Stop)
         };

@@ -7,7 +7,7 @@ use relion_rs::dataset::{Dataset, ImageName, OpticsGroup, ReadOptions};
 use relion_rs::error::Result;
 use relion_rs::expectation::products::{self, Pass, Terms};
 use relion_rs::expectation::{Comparison, ImageSource, Options, Scalar, Task};
-use relion_rs::formats::mrc::{self, Stack};
+use relion_rs::formats::mrc::{self, ByteOrder, Mode, PixelFormat, Stack};
 use relion_rs::fourier;
 use relion_rs::imaging::CtfOptions;
 use relion_rs::imaging::mask::CircularMask;
@@ -42,6 +42,10 @@ impl ImageSource for Scene {
             }
         }
         Ok(())
+    }
+
+    fn format(&self, _: ImageName) -> PixelFormat {
+        PixelFormat { mode: Mode::Float32, byte_order: ByteOrder::Little }
     }
 
     fn decode(&self, _: ImageName, place: &[u8], out: &mut [f32]) {

@@ -5,6 +5,7 @@ use relion_rs::dataset::ImageName;
 use relion_rs::error::{Error, Result};
 use relion_rs::expectation::products::{self, Config};
 use relion_rs::expectation::{ImageSource, Scalar, Task};
+use relion_rs::formats::mrc::PixelFormat;
 use relion_rs::fourier;
 use relion_rs::fourier::RealFft2;
 use relion_rs::imaging::mtf::Mtf;
@@ -30,7 +31,7 @@ fn config() -> Config {
     Config { isa: Isa::detect(), ..CONFIG }
 }
 
-fn scene(v: &Variant) -> Scene {
+pub fn scene(v: &Variant) -> Scene {
     let mut scene = Scene::new(v);
     scene.options.parity = false;
     // The plain step is slow: two blocks of particles are enough.
@@ -38,7 +39,7 @@ fn scene(v: &Variant) -> Scene {
     scene
 }
 
-fn with_local<R>(scene: &Scene, v: &Variant, work: impl FnOnce(Option<&LocalPrior<'_>>) -> R) -> R {
+pub fn with_local<R>(scene: &Scene, v: &Variant, work: impl FnOnce(Option<&LocalPrior<'_>>) -> R) -> R {
     let local =
         v.sigma_angle_degrees.map(|s| LocalPrior::new(&scene.orientations, &scene.group, [s; 3], false).unwrap());
     work(local.as_ref())
@@ -48,7 +49,7 @@ fn run<T: Scalar>(scene: &Scene, v: &Variant, config: &Config) -> Found {
     with_local(scene, v, |local| engine::<T>(&scene.task(v, local), scene, config))
 }
 
-fn reference(scene: &Scene, v: &Variant) -> Found {
+pub fn reference(scene: &Scene, v: &Variant) -> Found {
     with_local(scene, v, |local| plain(&scene.task(v, local), &|p, out| scene.read(p, out)))
 }
 
@@ -69,7 +70,7 @@ fn v_is_correlation(name: &str) -> bool {
 }
 
 /// Compares everything an outcome holds; `tolerance` is relative, for weights absolute.
-fn compare(name: &str, ours: &Found, truth: &Found, tolerance: f64) {
+pub fn compare(name: &str, ours: &Found, truth: &Found, tolerance: f64) {
     assert!(ours.set_aside.is_empty(), "{name}: {:?}", ours.set_aside);
     let (mut worst, mut logs) = (0.0_f64, 0.0_f64);
     let mut poses = 0;
@@ -118,11 +119,11 @@ fn compare(name: &str, ours: &Found, truth: &Found, tolerance: f64) {
 
 // f64 products sum in another order than the plain step; posteriors amplify that by the size of the squared
 // differences (some 1e3) and the threshold's integers cut at 2^-34.
-const DOUBLE: f64 = 2e-7;
+pub const DOUBLE: f64 = 2e-7;
 // Images are stored in f32 after the blur: 1e-7 of a pixel, seen by squared differences of 1e3.
 const ROUNDED_IMAGES: f64 = 1e-6;
 // f32: squared differences are right to about 1e-3, weights to the same.
-const SINGLE: f64 = 3e-3;
+pub const SINGLE: f64 = 3e-3;
 
 #[test]
 fn double_precision_equals_the_plain_step() {
@@ -254,6 +255,10 @@ impl ImageSource for Torn<'_> {
             return Err(Error::bad_data(self.0.dataset.image_name(*image), "torn", "Mend it."));
         }
         ImageSource::read(self.0, wanted, stride, request, out)
+    }
+
+    fn format(&self, image: ImageName) -> PixelFormat {
+        self.0.format(image)
     }
 
     fn decode(&self, image: ImageName, place: &[u8], out: &mut [f32]) {

@@ -90,7 +90,8 @@ fn a_cluster_is_told_in_full() {
         "ok       srun --mpi  none, pmi2, pmix\n",
         "mpirun: mpirun (Open MPI) 4.1.4",
         "0: NVIDIA A100-SXM4-40GB, 40.0 GiB, GPU-aaaa",
-        "warning  backend     this engine computes on CPUs only",
+        "GPU-bbbb, compute capability 8.0",
+        "warning  backend     this engine was built without CUDA",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -126,6 +127,36 @@ fn an_engine_with_mpi_needs_something_that_starts_its_ranks() {
     fs::remove_file(desk.path("fake/mpirun")).unwrap();
     let text = engine("Open MPI 4.1.4");
     assert!(text.contains("warning  MPI         engine: Open MPI 4.1.4; mpirun is not on the PATH"), "{text}");
+}
+
+#[test]
+fn an_engine_with_cuda_tells_what_it_sees() {
+    let desk = cluster();
+    let engine = |rest: &str| {
+        let of_all = r#""version":"VERSION","hdf5":"1.14.0","instruction_set":"avx2","backends":["cpu","cuda"]"#;
+        let probe = format!(r#"{{{of_all},"kernels":"0123456789abcdef01",{rest}}}"#);
+        desk.script("bin/relion-rs-rank", &format!("printf '%s' '{probe}'"));
+        desk.told("doctor --scratch-mib 0").1
+    };
+    let text = engine(
+        r#""devices":[{"ordinal":0,"uuid":"MIG-1","name":"NVIDIA H100","capability":[9,0],"processors":16,
+           "memory_bytes":10737418240}],"no_device":null,"libraries":[{"name":"driver","version":"570.1","problem":""},
+           {"name":"NVRTC","version":"12.8","problem":""},
+           {"name":"cuFFT","version":null,"problem":"libcufft.so.11: cannot open"}]"#,
+    );
+    for part in [
+        "ok       GPU         0: NVIDIA H100, 10.0 GiB, MIG-1, compute capability 9.0",
+        "ok       driver      570.1",
+        "ok       backend     cuda; kernels 0123456789abcdef\n",
+        "ok       NVRTC       12.8",
+        "missing  cuFFT       libcufft.so.11: cannot open",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("GPU-aaaa"), "what the engine sees counts: {text}");
+    let text = engine(r#""devices":[],"no_device":{"problem":"no GPU is visible","fix":"Look."},"libraries":[]"#);
+    assert!(text.contains("warning  backend     the engine uses no GPU: no GPU is visible"), "{text}");
+    assert!(text.contains("GPU-aaaa") && text.contains("missing  cuFFT"), "{text}");
 }
 
 #[test]

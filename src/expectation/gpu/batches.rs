@@ -1,0 +1,93 @@
+//! The batches of one optics group on a device: what they share, and what is known of those that are on their way.
+
+use crate::error::Result;
+use crate::expectation::products::batch::Loader;
+use crate::expectation::products::batch::Record;
+use crate::expectation::products::batch::Setting;
+use crate::expectation::products::load::Limits;
+use crate::expectation::scalar::Scalar;
+
+use super::arguments::Images;
+use super::arguments::Pointer;
+use super::arguments::Rows;
+use super::arguments::Value;
+use super::form::Form;
+use super::link::Link;
+use super::memory::HostBuffers;
+use super::memory::SLOTS;
+use super::memory::Sizes;
+use super::memory::Slot;
+use super::memory::Tables;
+use super::memory::Volumes;
+use super::memory::Work;
+use crate::arena::Place;
+
+/// A batch on its way.
+pub struct OnItsWay {
+    /// Places among the task's particles, and indices into the data set.
+    pub members: Vec<(usize, u32)>,
+    pub records: Vec<Record>,
+}
+
+/// Everything about one optics group.
+pub struct Batches<'a, T: Scalar> {
+    pub setting: Setting<'a>,
+    pub sizes: Sizes,
+    pub link: Link<'a>,
+    pub form: Form,
+    /// What is added to the exponent at which coarse samples stop being significant.
+    pub widening: f64,
+    /// What columns and rows are multiplied by in forms of 16 bits.
+    pub narrow_scales: [f64; 2],
+    pub limits: Limits,
+    /// Units of data and weight in the sums.
+    pub scale: [f64; 2],
+    /// Well resolved shells of the image, by class.
+    pub resolved: &'a [bool],
+    pub voxels: usize,
+    pub edge: i32,
+    pub volumes: Volumes<'a, T>,
+    pub tables: Tables<'a, T>,
+    pub device_slots: [Slot<'a, T>; SLOTS],
+    pub work: Work<'a, T>,
+    pub host: HostBuffers<'a, T>,
+    pub slots: [OnItsWay; SLOTS],
+    pub loaders: Vec<Loader>,
+    /// A thread's list of poses.
+    pub near: Vec<Vec<(u32, f64)>>,
+    pub ranges: Vec<[u64; 2]>,
+    /// Log prior of each class and direction.
+    pub log_directions: Vec<T>,
+}
+
+impl<T: Scalar> Batches<'_, T> {
+    /// The rows of volumes.
+    pub fn row_table(&self) -> Rows {
+        Rows { starts: self.link.at(self.volumes.starts), edge: self.edge }
+    }
+
+    /// Images and what moves them.
+    pub fn images(&self, images: Place<'_, Value<T>>) -> Images<T> {
+        Images {
+            images: self.link.at(images),
+            phases: self.link.at(self.tables.phases),
+            step_phases: self.link.at(self.tables.step_phases),
+            stride: self.sizes.row() as u32,
+            pixels: self.sizes.shape.pixels as u32,
+        }
+    }
+
+    /// Where a place is, if it is wanted.
+    pub fn if_wanted<V: crate::arena::Plain>(&self, is_wanted: bool, place: Place<'_, V>) -> Pointer<V> {
+        if is_wanted { self.link.at(place) } else { Pointer::NULL }
+    }
+
+    /// Posterior mass of classes and directions since the last call.
+    pub fn take_directions(&self) -> Result<Vec<i64>> {
+        let mut masses = vec![0; self.tables.direction_mass.len()];
+        self.link.download(self.tables.direction_mass, &mut masses)?;
+        self.link.finish()?;
+        self.link.zero(self.tables.direction_mass)?;
+        Ok(masses)
+    }
+}

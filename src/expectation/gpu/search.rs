@@ -1,0 +1,342 @@
+//! The first half of a batch: images are prepared, and every coarse sample is compared.
+
+use rayon::prelude::*;
+
+use crate::dataset::Assignment;
+use crate::device::Mark;
+use crate::device::Stream;
+use crate::error::Error;
+use crate::error::Result;
+use crate::expectation::prior::OffsetPrior;
+use crate::expectation::products::ahead;
+use crate::expectation::products::batch::scalar;
+use crate::expectation::products::load;
+use crate::expectation::products::load::ParticleRows;
+use crate::expectation::products::parallel;
+use crate::expectation::scalar::Scalar;
+use crate::expectation::task::Comparison;
+
+use super::arguments::Best;
+use super::arguments::Images;
+use super::arguments::ListedSearch;
+use super::arguments::MarkSignificant;
+use super::arguments::Pointer;
+use super::arguments::Project;
+use super::arguments::Shift;
+use super::batches::Batches;
+use super::coarse::CoarseArguments;
+use super::coarse::PowerArguments;
+use super::coarse::launch_coarse;
+use super::coarse::launch_power;
+use super::link::grid;
+use super::memory::Slot;
+use super::narrow::launch_narrow;
+use super::planes;
+use super::select::Searches;
+use super::select::passes;
+
+/// Threads of a block of the kernels that do a pixel a thread.
+const THREADS: u32 = 128;
+
+impl<T: Scalar> Batches<'_, T> {
+    /// Prepares a batch in a slot and starts its search. What the search found is there when the slot's mark has passed.
+    pub fn begin(&mut self, slot: usize, members: &[(usize, u32)], images: ahead::Batch<'_>) -> Result<()> {
+        self.slots[slot].members.clear();
+        self.slots[slot].members.extend_from_slice(members);
+        self.load(slot, images)?;
+        if self.setting.is_stopped() {
+            return Ok(());
+        }
+        let place = self.device_slots[slot];
+        let shape = self.sizes.shape;
+        let mut ranges = std::mem::take(&mut self.ranges);
+        ranges.clear();
+        for (p, record) in self.slots[slot].records[..members.len()].iter().enumerate() {
+            let first = p % shape.searched * self.sizes.samples();
+            let poses = if shape.local { record.listed } else { shape.poses };
+            ranges.push([first, first + poses * shape.translations].map(|at| at as u64));
+        }
+        self.link.upload(self.work.ranges, &ranges)?;
+        self.ranges = ranges;
+        self.link.zero(place.map)?;
+        for start in (0..members.len()).step_by(shape.searched) {
+            let searches = Searches {
+                particles: start..(start + shape.searched).min(members.len()),
+                values: self.link.at(self.work.energies),
+                ranges: self.link.at(self.work.ranges),
+                states: self.link.at(place.states),
+                bins: self.link.at(self.work.bins),
+                samples: self.sizes.samples(),
+            };
+            searches.start(&self.link)?;
+            if shape.local {
+                self.compare_listed(slot, &searches)?;
+            } else {
+                self.compare_everywhere(&place, &searches)?;
+            }
+            self.mark_significant(&place, &searches)?;
+        }
+        self.link.driver.mark(Stream::Compute, Mark(slot))
+    }
+
+    /// Images to rows, on the threads of the host.
+    fn load(&mut self, slot: usize, images: ahead::Batch<'_>) -> Result<()> {
+        let (sizes, setting) = (self.sizes, &self.setting);
+        let (row, offsets) = (sizes.row(), sizes.offsets());
+        let children = sizes.shape.translations * sizes.shape.steps;
+        let state = &mut self.slots[slot];
+        let host = &mut self.host;
+        let [masked, unmasked] = &mut host.complex;
+        let [power, weight] = &mut host.real;
+        let rows = masked
+            .chunks_exact_mut(row)
+            .zip(unmasked.chunks_exact_mut(row))
+            .zip(power.chunks_exact_mut(row).zip(weight.chunks_exact_mut(row)))
+            .zip(host.log_offsets.chunks_exact_mut(offsets).zip(host.squared.chunks_exact_mut(children)));
+        let particles = state.members.iter().zip(state.records.iter_mut()).zip(rows).enumerate();
+        parallel::each(&mut self.loaders, particles, |loader, (p, ((&(position, index), record), rows))| {
+            let (((masked, unmasked), (power, weight)), (log_offsets, squared)) = rows;
+            record.start(index, position, &sizes.shape);
+            if setting.is_stopped() {
+                return Ok(());
+            }
+            let [masked, unmasked] = [masked, unmasked].map(|row| row.as_flattened_mut());
+            let rows = ParticleRows { masked, unmasked, power, weight, log_offsets };
+            load::load(setting, self.limits, images, p, record, loader, rows)?;
+            let prior = OffsetPrior::new(setting.task, setting.group, index, record.offset_pixels);
+            for (at, squared) in squared.iter_mut().enumerate() {
+                let list = setting.task.translations;
+                let by = setting.group.pixels(list.child(at / list.child_count(), at % list.child_count()));
+                *squared = scalar(prior.squared_angstrom(record.offset_pixels, by));
+            }
+            Ok(())
+        })?;
+        if setting.is_stopped() {
+            return Ok(());
+        }
+        let (count, classes) = (state.members.len(), sizes.shape.classes);
+        if sizes.shape.local {
+            self.list(slot)?;
+        }
+        let state = &self.slots[slot];
+        let place = self.device_slots[slot];
+        let host = &self.host;
+        self.link.upload(place.masked, &host.complex[0][..count * row])?;
+        self.link.upload(place.unmasked, &host.complex[1][..count * row])?;
+        self.link.upload(place.power, &host.real[0][..count * row])?;
+        self.link.upload(place.weight, &host.real[1][..count * row])?;
+        self.link.upload(place.log_offsets, &host.log_offsets[..count * offsets])?;
+        self.link.upload(place.squared, &host.squared[..count * children])?;
+        let powers: Vec<f64> = state.records[..count].iter().map(|r| r.correlation_power).collect();
+        self.link.upload(place.image_powers, &powers)?;
+        let only = self.setting.task.only_class;
+        let mut allowed = vec![0; classes * sizes.shape.particles];
+        for (class, allowed) in allowed.chunks_exact_mut(sizes.shape.particles).enumerate() {
+            for (allowed, record) in allowed.iter_mut().zip(&state.records[..count]) {
+                let may = record.is_used() && only.is_none_or(|only| only[record.position] as usize == class);
+                *allowed = u8::from(may);
+            }
+        }
+        self.link.upload(place.allowed, &allowed)
+    }
+
+    /// Lists of poses of all particles of a batch.
+    fn list(&mut self, slot: usize) -> Result<()> {
+        let (shape, setting) = (&self.sizes.shape, &self.setting);
+        let per_list = shape.poses / shape.classes;
+        let grid = setting.orientations();
+        let state = &mut self.slots[slot];
+        let poses = self.host.poses[slot].chunks_exact_mut(shape.poses);
+        let lists = poses.zip(self.host.log_poses[slot].chunks_exact_mut(shape.poses));
+        let records = state.records[..state.members.len()].iter_mut();
+        let particles = records.zip(lists).filter(|(record, _)| record.is_used());
+        parallel::each(&mut self.near, particles, |near: &mut Vec<(u32, f64)>, (record, (poses, log_poses))| {
+            let before: &Assignment = &setting.task.assignments[record.index as usize];
+            setting.task.search.list(record.index, before.euler, near);
+            if near.is_empty() || near.len() > per_list {
+                return Err(Error::internal(format!("{} poses in a local search planned for {per_list}", near.len())));
+            }
+            record.listed = shape.classes * near.len();
+            for (class, model) in setting.task.model.classes.iter().enumerate() {
+                let share = setting.task.class_prior(model);
+                for (i, (orientation, prior)) in near.iter().enumerate() {
+                    poses[class * near.len() + i] = (class * grid) as u32 + orientation;
+                    log_poses[class * near.len() + i] = scalar((prior * share).ln());
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What moves a slot's images, over the pixels of the coarse pass.
+    fn coarse_images(&self, place: &Slot<'_, T>) -> Images<T> {
+        Images { pixels: self.sizes.shape.coarse_pixels as u32, ..self.images(place.masked) }
+    }
+
+    /// All orientations of all classes, chunk after chunk.
+    fn compare_everywhere(&self, place: &Slot<'_, T>, searches: &Searches<T>) -> Result<()> {
+        let (link, work, sizes, shape) = (&self.link, &self.work, &self.sizes, &self.sizes.shape);
+        let (start, particles) = (searches.particles.start, searches.particles.len());
+        let (row, coarse_row) = (sizes.row(), sizes.coarse_row());
+        let columns = link.at(work.columns);
+        let shift = Shift {
+            images: link.at(place.masked).plus(start * row),
+            phases: link.at(self.tables.phases),
+            columns,
+            image_stride: row as u32,
+            phase_stride: row as u32,
+            stride: coarse_row as u32,
+            pixels: shape.coarse_pixels as u32,
+            translations: shape.translations as u32,
+            images_count: particles as u32,
+        };
+        let pixel_blocks = coarse_row.div_ceil(THREADS as usize);
+        link.launch("shift", grid([pixel_blocks, shape.translations, particles], THREADS), &shift)?;
+        let reals = 2 * coarse_row;
+        let is_narrow = self.form.is_narrow();
+        if is_narrow {
+            let count = particles * shape.translations * reals;
+            let (values, narrow) = (columns.address(), link.at(work.narrow_columns).address());
+            launch_narrow(link.driver, values, count as u64, self.narrow_scales[0], narrow)?;
+        }
+        let correlates = self.setting.task.comparison == Comparison::CrossCorrelation;
+        let offsets = link.at(place.log_offsets).plus(start * sizes.offsets());
+        for class in 0..shape.classes {
+            let volume = link.at(self.volumes.references).plus(class * self.voxels);
+            for first in (0..sizes.orientations).step_by(sizes.chunk) {
+                let count = sizes.chunk.min(sizes.orientations - first);
+                let rows = link.at(work.rows);
+                let project = Project {
+                    volume,
+                    table: self.row_table(),
+                    planes: link.at(self.tables.poses).plus(first),
+                    pixels: link.at(self.tables.pixels),
+                    rows,
+                    stride: coarse_row as u32,
+                    count: shape.coarse_pixels as u32,
+                    planes_count: count as u32,
+                };
+                link.launch("project", grid([pixel_blocks, count, 1], THREADS), &project)?;
+                if is_narrow {
+                    let (count, narrow) = ((count * reals) as u64, link.at(work.narrow_rows).address());
+                    launch_narrow(link.driver, rows.address(), count, self.narrow_scales[1], narrow)?;
+                }
+                let half_powers = link.at(work.half_powers).address();
+                let power = PowerArguments {
+                    rows: rows.address(),
+                    power: link.at(place.power).plus(start * row).address(),
+                    half_powers,
+                    row_stride: reals as u32,
+                    power_stride: row as u32,
+                    half_power_stride: sizes.chunk as u32,
+                    pixels: shape.coarse_pixels as u32,
+                    poses: count as u32,
+                    particles: particles as u32,
+                };
+                launch_power(link.driver, &power)?;
+                let log_poses = link.at(self.tables.log_poses).plus(class * sizes.orientations + first);
+                let arguments = CoarseArguments {
+                    rows: rows.address(),
+                    columns: columns.address(),
+                    narrow_rows: if is_narrow { link.at(work.narrow_rows).address() } else { 0 },
+                    narrow_columns: if is_narrow { link.at(work.narrow_columns).address() } else { 0 },
+                    half_powers,
+                    log_poses: if correlates { 0 } else { log_poses.address() },
+                    log_offsets: offsets.address(),
+                    image_powers: link.at(place.image_powers).plus(start).address(),
+                    allowed: link.at(place.allowed).plus(class * shape.particles + start).address(),
+                    energies: searches.values.address(),
+                    energy_stride: sizes.samples() as u64,
+                    unscale: 1.0 / (self.narrow_scales[0] * self.narrow_scales[1]),
+                    length: 2 * shape.coarse_pixels as u32,
+                    row_stride: reals as u32,
+                    column_stride: reals as u32,
+                    poses: count as u32,
+                    particles: particles as u32,
+                    translations: shape.translations as u32,
+                    power_stride: sizes.chunk as u32,
+                    offset_stride: sizes.offsets() as u32,
+                    first_pose: (class * sizes.orientations + first) as u32,
+                    padding: 0,
+                };
+                launch_coarse(link.driver, self.form, &arguments)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Each particle's own list.
+    fn compare_listed(&mut self, slot: usize, searches: &Searches<T>) -> Result<()> {
+        let shape = self.sizes.shape;
+        let setting = &self.setting;
+        let host = &mut self.host;
+        let mut count = 0;
+        for p in searches.particles.clone() {
+            let record = &self.slots[slot].records[p];
+            if !record.is_used() {
+                continue;
+            }
+            for listed in 0..record.listed {
+                let pose = host.poses[slot][p * shape.poses + listed];
+                let (class, _) = setting.split(pose);
+                host.listed[count] = [p as u32, class as u32, listed as u32, pose];
+                host.log_listed[count] = host.log_poses[slot][p * shape.poses + listed];
+                count += 1;
+            }
+        }
+        let planes = &mut host.planes[..count];
+        let listed = &host.listed[..count];
+        planes::of_poses(setting, listed.par_iter().map(|l| l[3]), planes);
+        let (link, work, place) = (&self.link, &self.work, &self.device_slots[slot]);
+        link.upload(work.listed, listed)?;
+        link.upload(work.log_listed, &host.log_listed[..count])?;
+        link.upload(work.listed_planes, planes)?;
+        let correlates = setting.task.comparison == Comparison::CrossCorrelation;
+        let arguments = ListedSearch {
+            references: link.at(self.volumes.references),
+            voxels: self.voxels as u64,
+            table: self.row_table(),
+            planes: link.at(work.listed_planes),
+            pixels: link.at(self.tables.pixels),
+            masked: self.coarse_images(place),
+            powers: link.at(place.power),
+            power_stride: self.sizes.row() as u32,
+            listed: link.at(work.listed),
+            log_priors: link.at(work.log_listed),
+            log_offsets: link.at(place.log_offsets),
+            offset_stride: self.sizes.offsets() as u32,
+            translations: shape.translations as u32,
+            image_powers: if correlates { link.at(place.image_powers) } else { Pointer::NULL },
+            ranges: searches.ranges,
+            energies: searches.values,
+        };
+        link.launch("listed", grid([count, 1, 1], THREADS), &arguments)
+    }
+
+    fn mark_significant(&self, place: &Slot<'_, T>, searches: &Searches<T>) -> Result<()> {
+        let (link, options) = (&self.link, self.setting.task.options);
+        let correlates = self.setting.task.comparison == Comparison::CrossCorrelation;
+        searches.least(link)?;
+        if correlates {
+            let best = Best { samples: searches.samples(), subscripts: Pointer::NULL, states: searches.states() };
+            link.launch("best", searches.grid(), &best)?;
+        } else {
+            for pass in 0..passes::<T>() {
+                searches.show(link, pass)?;
+                searches.descend(link, pass, options.adaptive_fraction, options.max_significant)?;
+            }
+        }
+        let words = self.sizes.words();
+        let mark = MarkSignificant {
+            samples: searches.samples(),
+            states: searches.states(),
+            // As words of 32 bits, the lower half first.
+            map: Pointer::new(link.at(place.map).plus(searches.particles.start * words / 2).address()),
+            words: words as u32,
+            best_only: u32::from(correlates),
+            slack: (-self.widening).exp(),
+        };
+        let blocks = (words * 32).div_ceil(THREADS as usize);
+        link.launch("mark", grid([blocks, searches.particles.len(), 1], THREADS), &mark)
+    }
+}
