@@ -7,6 +7,8 @@
 #![allow(unsafe_code)]
 
 mod cache;
+#[cfg(feature = "cuda")]
+mod cufft;
 mod on_cpu;
 mod plain;
 mod source;
@@ -16,6 +18,8 @@ use std::mem::MaybeUninit;
 
 use crate::error::Result;
 
+#[cfg(feature = "cuda")]
+pub use cufft::CuFft;
 pub use on_cpu::OnCpu;
 pub use plain::Plain;
 pub use plain::bytes_of;
