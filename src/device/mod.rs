@@ -12,6 +12,8 @@ mod cache;
 mod cubin;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "cuda")]
+mod cufft;
 mod found;
 mod nvrtc;
 mod on_cpu;
