@@ -48,6 +48,7 @@ ON_CPU_VECTOR(unsigned, uint)
 
 // ---- Launches -----------------------------------------------------------------------------------------------------
 
+namespace {
 namespace cuda_on_cpu {
 
 inline uint64_t from_environment(const char *name, uint64_t otherwise) {
@@ -117,18 +118,20 @@ class Crew {
     uint64_t helpers = 0, busy = 0, round = 0;
 };
 
-// `order`: 0, or the seed that shuffles blocks and threads.
-inline void launch(const char *kernel, const unsigned shape[6], uint64_t shared_bytes, uint64_t order,
-                   void (*call)(const void *), const void *arguments) {
-    Launch launch{kernel, {shape[0], shape[1], shape[2]}, {shape[3], shape[4], shape[5]}, shared_bytes, call, arguments,
-                  order, {}};
-    if (launch.order) {
-        Generator generator{launch.order};
-        launch.blocks.resize(launch.count());
-        std::iota(launch.blocks.begin(), launch.blocks.end(), 0);
-        shuffle(launch.blocks, generator);
-    }
-    Crew::get().run(launch);
+// A kernel of this library. `src/device/on_cpu` reads these.
+struct Kernel {
+    const char *name;
+    uint64_t arguments_size;
+    void (*call)(const void *);
+    const Kernel *next;
+};
+
+inline const Kernel *kernels = nullptr;
+
+inline Kernel registered(const char *name, uint64_t size, void (*call)(const void *), const Kernel *place) {
+    const Kernel *earlier = kernels;
+    kernels = place;
+    return {name, size, call, earlier};
 }
 
 // Values travel between lanes as 64 bits.
@@ -164,18 +167,34 @@ inline unsigned ballot(unsigned mask, bool vote, std::source_location here) {
 }
 
 } // namespace cuda_on_cpu
+} // namespace
 
-// What `src/device/on_cpu.rs` calls.
 #define ON_CPU_EXPORT(name, arguments)                                                                                 \
-    extern "C" {                                                                                                       \
-    extern const unsigned long long name##_arguments_size;                                                             \
-    const unsigned long long name##_arguments_size = sizeof(arguments);                                                \
-    void name##_on_cpu(                                                                                                \
-        const unsigned *shape, unsigned long long shared_bytes, unsigned long long order, const void *bytes) {         \
-        auto call = [](const void *a) { name(*static_cast<const arguments *>(a)); };                                   \
-        cuda_on_cpu::launch(#name, shape, shared_bytes, order, call, bytes);                                           \
-    }                                                                                                                  \
+    static const cuda_on_cpu::Kernel name##_registered = cuda_on_cpu::registered(                                      \
+        #name, sizeof(arguments), [](const void *a) { name(*static_cast<const arguments *>(a)); }, &name##_registered);
+
+// The kernel of a name, or null.
+extern "C" const void *on_cpu_find(const char *name) {
+    const cuda_on_cpu::Kernel *kernel = cuda_on_cpu::kernels;
+    while (kernel && std::strcmp(kernel->name, name) != 0)
+        kernel = kernel->next;
+    return kernel;
+}
+
+// Runs it to its end. `shape`: blocks, threads. `order`: 0, or the seed that shuffles blocks and threads.
+extern "C" void on_cpu_launch(
+    const void *found, const unsigned shape[6], uint64_t shared_bytes, uint64_t order, const void *arguments) {
+    auto kernel = static_cast<const cuda_on_cpu::Kernel *>(found);
+    cuda_on_cpu::Launch launch{kernel->name, {shape[0], shape[1], shape[2]}, {shape[3], shape[4], shape[5]}, shared_bytes,
+                               kernel->call, arguments, order, {}};
+    if (order) {
+        cuda_on_cpu::Generator generator{order};
+        launch.blocks.resize(launch.count());
+        std::iota(launch.blocks.begin(), launch.blocks.end(), 0);
+        cuda_on_cpu::shuffle(launch.blocks, generator);
     }
+    cuda_on_cpu::Crew::get().run(launch);
+}
 
 #define threadIdx (cuda_on_cpu::thread().index)
 #define blockIdx (cuda_on_cpu::block().index)

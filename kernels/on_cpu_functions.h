@@ -154,6 +154,7 @@ inline unsigned __umulhi(unsigned x, unsigned y) {
 
 // Conversions: _rn to the nearest, half to even; _rd down; _rz towards zero. Out of range they saturate, NaN is 0, as on
 // a GPU (64 bits: the least number).
+namespace {
 namespace cuda_on_cpu {
 template <class I, class F> inline I convert(F rounded) {
     if (rounded != rounded)
@@ -164,6 +165,7 @@ template <class I, class F> inline I convert(F rounded) {
     return rounded >= above ? most : rounded <= least ? I(least) : I(rounded);
 }
 } // namespace cuda_on_cpu
+} // namespace
 #define ON_CPU_CONVERT(name, F, I)                                                                                     \
     inline I name##_rn(F x) {                                                                                          \
         return cuda_on_cpu::convert<I>(std::nearbyint(x));                                                             \

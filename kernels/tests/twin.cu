@@ -113,7 +113,8 @@ KERNEL(twin_functions, TwinArguments) {
     *r++ = (i64)(1e3f * (sine_f * sine_f + cosine_f * cosine_f) + 0.5f);
     *r++ = (i64)(1e6 * rsqrt(d) + 0.5) + (i64)(1e3f * rsqrtf(f) + 0.5f) + (i64)(1e3f * rsqrt(f) + 0.5f);
     *r++ = __fadd_rn(f, 1) + __fmul_rn(f, 2) + __dadd_rn(d, 1) + __dmul_rn(d, 2) + __fmaf_rn(f, f, f) + fma(d, d, d);
-    u32 word = v;
+    __shared__ u32 word;
+    word = v;
     u64 old = atomicCAS(&word, v, 7u);
     old = old * 100 + atomicOr(&word, 8u);
     old = old * 100 + atomicAnd(&word, 12u);

@@ -8,6 +8,11 @@ use crate::error::ExitCode;
 #[cfg(not(feature = "cuda"))]
 use crate::error::Result;
 
+#[cfg(not(feature = "cuda"))]
+use super::Driver;
+#[cfg(not(feature = "cuda"))]
+use super::Precision;
+
 /// A device that this process may use: a GPU, or a slice of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
@@ -99,6 +104,15 @@ impl Absent {
 /// `Unavailable`: always, without the feature `cuda`.
 #[cfg(not(feature = "cuda"))]
 pub fn devices() -> Result<Vec<Found>> {
+    Err(Absent::Feature.error())
+}
+
+/// Opens a device: always an error, without the feature `cuda`.
+///
+/// # Errors
+/// `Unavailable`.
+#[cfg(not(feature = "cuda"))]
+pub fn open(_: Option<&str>, _: Precision) -> Result<(Box<dyn Driver>, Vec<String>)> {
     Err(Absent::Feature.error())
 }
 

@@ -6,8 +6,16 @@
 
 #![allow(unsafe_code)]
 
+mod ahead;
+mod arch;
 mod cache;
+mod cubin;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "cuda")]
+mod cufft;
 mod found;
+mod nvrtc;
 mod on_cpu;
 mod plain;
 mod source;
@@ -17,11 +25,33 @@ use std::mem::MaybeUninit;
 
 use crate::error::Result;
 
+pub use ahead::Built;
+pub use ahead::build;
+pub use arch::Arch;
+pub use cubin::Cubin;
+pub use cubin::Places;
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
+#[cfg(feature = "cuda")]
+pub use cuda::devices;
+#[cfg(feature = "cuda")]
+pub use cuda::driver_allocations;
+#[cfg(feature = "cuda")]
+pub use cuda::libraries;
+#[cfg(feature = "cuda")]
+pub use cuda::open;
 pub use found::Absent;
 pub use found::Found;
 pub use found::Library;
+#[cfg(not(feature = "cuda"))]
 pub use found::devices;
+#[cfg(not(feature = "cuda"))]
 pub use found::libraries;
+#[cfg(not(feature = "cuda"))]
+pub use found::open;
+pub use nvrtc::Compiled;
+pub use nvrtc::Nvrtc;
+pub use nvrtc::Usage;
 pub use on_cpu::OnCpu;
 pub use plain::Plain;
 pub use plain::bytes_of;
@@ -159,6 +189,11 @@ impl Pinned {
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.memory.bytes_mut()
     }
+}
+
+/// What the loader of libraries said.
+fn reason(cause: &dyn std::error::Error) -> String {
+    cause.source().map(|source| format!(": {source}")).unwrap_or_default()
 }
 
 impl Debug for Pinned {

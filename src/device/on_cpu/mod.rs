@@ -4,6 +4,8 @@
 
 mod build;
 
+use std::ffi::CString;
+use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::Mutex;
@@ -41,7 +43,16 @@ const MOST_ARGUMENT_BYTES: usize = 4096;
 /// Shuffles the order of blocks and threads by a seed; not set or 0: as they are numbered.
 const ORDER_VARIABLE: &str = "RELION_RS_KERNEL_ORDER";
 
-type Launch = unsafe extern "C" fn(*const u32, u64, u64, *const u8);
+/// The struct of that name in `kernels/cuda_on_cpu.h`, as far as it is read here.
+#[repr(C)]
+struct Kernel {
+    #[allow(dead_code)]
+    name: *const c_char,
+    arguments_size: u64,
+}
+
+type Find = unsafe extern "C" fn(*const c_char) -> *const Kernel;
+type Start = unsafe extern "C" fn(*const Kernel, *const u32, u64, u64, *const u8);
 
 /// As CUDA aligns memory.
 #[derive(Clone, Copy)]
@@ -50,7 +61,8 @@ struct Unit([u8; 512]);
 
 /// The kernels' twin.
 pub struct OnCpu {
-    library: Library,
+    find: Find,
+    start: Start,
     identity: Identity,
     region: Vec<Unit>,
     marks: Mutex<[Option<Instant>; MARKS]>,
@@ -74,15 +86,24 @@ impl OnCpu {
     /// As [`Self::open`].
     pub fn open_with(precision: Precision, more: &[Source]) -> Result<Self> {
         let built = build::library(precision, more)?;
-        // SAFETY: a library that this program had compiled; loading it runs no code of its own but C++'s start-up.
-        let library = unsafe { Library::new(&built.path) }.map_err(|cause| {
+        let refused = |cause: libloading::Error| {
             Error::new(
                 ExitCode::Unavailable,
                 built.path.display().to_string(),
-                format!("the kernels' library cannot be loaded: {cause}"),
+                format!("the kernels' library cannot be loaded: {cause}{}", super::reason(&cause)),
                 "Remove the file and run the same command again; with a sanitizer, load its library first (LD_PRELOAD).",
             )
-        })?;
+        };
+        // SAFETY: a library that this program had compiled; loading it runs only C++'s start-up and the kernels' lists.
+        let library = unsafe { Library::new(&built.path) }.map_err(refused)?;
+        // SAFETY: `kernels/cuda_on_cpu.h` defines both with these types.
+        let (find, start) = unsafe {
+            let find: Symbol<Find> = library.get("on_cpu_find\0").map_err(refused)?;
+            let start: Symbol<Start> = library.get("on_cpu_launch\0").map_err(refused)?;
+            (*find, *start)
+        };
+        // Its threads live as long as the process.
+        std::mem::forget(library);
         let identity = Identity {
             uuid: "cpu".to_string(),
             name: "the kernels' twin on the CPU".to_string(),
@@ -92,7 +113,7 @@ impl OnCpu {
             kernels: built.identity,
         };
         let marks = Mutex::new([None; MARKS]);
-        Ok(Self { library, identity, region: Vec::new(), marks, order: order()?, launches: AtomicU64::new(0) })
+        Ok(Self { find, start, identity, region: Vec::new(), marks, order: order()?, launches: AtomicU64::new(0) })
     }
 
     /// Blocks and threads in an order shuffled by this seed, another one every launch; 0: as they are numbered.
@@ -177,20 +198,17 @@ impl Driver for OnCpu {
 
     fn launch(&self, _: Stream, kernel: &'static str, grid: Grid, arguments: &[MaybeUninit<u8>]) -> Result<()> {
         check(kernel, &grid)?;
-        let unknown = |cause| Error::internal(format!("kernel {kernel} is not in the kernels' library: {cause}"));
-        // SAFETY: the macro KERNEL of `kernels/kernel.cuh` exports this name with this type.
-        let size: Symbol<*const u64> =
-            unsafe { self.library.get(format!("{kernel}_arguments_size\0")) }.map_err(unknown)?;
-        // SAFETY: as above; a constant of the library.
-        let size = unsafe { **size };
-        if size != arguments.len() as u64 || arguments.len() > MOST_ARGUMENT_BYTES {
+        let name = CString::new(kernel).map_err(|cause| Error::internal(format!("kernel {kernel}: {cause}")))?;
+        // SAFETY: a string that ends with 0; what comes back is null or lives as long as the library.
+        let found = unsafe { (self.find)(name.as_ptr()).as_ref() };
+        let found = found.ok_or_else(|| Error::internal(format!("there is no kernel {kernel}")))?;
+        if found.arguments_size != arguments.len() as u64 || arguments.len() > MOST_ARGUMENT_BYTES {
             return Err(Error::internal(format!(
-                "kernel {kernel} takes {size} bytes of arguments and was given {}",
+                "kernel {kernel} takes {} bytes of arguments and was given {}",
+                found.arguments_size,
                 arguments.len()
             )));
         }
-        // SAFETY: as above.
-        let start: Symbol<Launch> = unsafe { self.library.get(format!("{kernel}_on_cpu\0")) }.map_err(unknown)?;
         let mut aligned = [Unit([0; 512]); MOST_ARGUMENT_BYTES / size_of::<Unit>()];
         let ([x, y, z], [tx, ty, tz]) = (grid.blocks, grid.threads);
         let shape = [x, y, z, tx, ty, tz];
@@ -202,7 +220,13 @@ impl Driver for OnCpu {
                 aligned.as_mut_ptr().cast::<u8>(),
                 arguments.len(),
             );
-            start(shape.as_ptr(), u64::from(grid.shared_bytes), self.next_order(), aligned.as_ptr().cast());
+            (self.start)(
+                found,
+                shape.as_ptr(),
+                u64::from(grid.shared_bytes),
+                self.next_order(),
+                aligned.as_ptr().cast(),
+            );
         }
         Ok(())
     }

@@ -112,3 +112,12 @@ fn what_is_wrong_with_a_launch_is_told() {
     download(&device, Stream::Download, base, &mut fresh).unwrap();
     assert_eq!(fresh, [0xa5; 4], "unspecified memory must not look like zeros");
 }
+
+#[test]
+fn both_precisions_in_one_process() {
+    let (single, double) = (OnCpu::open(Precision::Single).unwrap(), OnCpu::open(Precision::Double).unwrap());
+    drop(double);
+    drop(single);
+    let (single, double) = (shifted::<f32>(Precision::Single, 0), shifted::<f64>(Precision::Double, 0));
+    assert!(single.iter().zip(&double).all(|(a, b)| (f64::from(a.re) - b.re).abs() < 1e-6));
+}
