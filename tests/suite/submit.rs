@@ -619,9 +619,10 @@ fn gpus_are_asked_for_where_they_are_computed_on() {
     site.refused(&on_gpu, 69, &["built without CUDA", "--features cuda", "--backend cpu"]);
     site.refused("resume out --gpus 1", 69, &["built without CUDA"]);
     has(&site.good(&format!("{on_gpu} --dry-run")), &["built without CUDA", "#SBATCH --gpus-per-task=1"]);
-    let text = site.good(&format!("{on_gpu} --out idle --backend cpu"));
+    let elsewhere = |out: &str| JOB.replace("--out out", &format!("--out {out}"));
+    let text = site.good(&format!("{} --partition gpu --gpus 1 --backend cpu", elsewhere("idle")));
     has(&text, &["stay idle", "submitted job"]);
-    site.good(&format!("{JOB} --partition cpu --out plain"));
+    site.good(&format!("{} --partition cpu", elsewhere("plain")));
 }
 
 #[test]

@@ -119,7 +119,9 @@ pub fn settle(team: &Team, plan: &Plan) -> Result<Settled> {
             places.push(team.receive(Some(rank), Tag::Presence)?.1);
         }
         let lots = deal(&places, &wish);
-        team.broadcast(&lots)?;
+        if !team.is_alone() {
+            team.broadcast(&lots)?;
+        }
         let lot = lots[0].clone();
         (places, lots, lot)
     } else {

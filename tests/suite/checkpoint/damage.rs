@@ -168,10 +168,10 @@ fn edited(edit: impl FnOnce(&hdf5::File)) -> String {
 #[test]
 fn a_newer_format_is_refused_with_a_sentence() {
     let message = edited(|file| {
-        let newer: hdf5::types::VarLenUnicode = "relion-rs-checkpoint-2-tomograms".parse().unwrap();
+        let newer: hdf5::types::VarLenUnicode = "relion-rs-checkpoint-3-tomograms".parse().unwrap();
         file.attr("format").unwrap().write_scalar(&newer).unwrap();
     });
-    assert!(message.contains("relion-rs-checkpoint-2-tomograms") && message.contains("newer"), "{message}");
+    assert!(message.contains("relion-rs-checkpoint-3-tomograms") && message.contains("newer"), "{message}");
 }
 
 #[test]
