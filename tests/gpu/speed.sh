@@ -12,7 +12,7 @@ run_on() {
     shift 4
     rm -rf "${LOGS:?}/$name"
     logged "$name" "$program" run "$kind" --particles "$LOGS/$set/particles.star" --reference "$LOGS/$set/truth.mrc" \
-        --out "$LOGS/$name" --diameter 180 --ini-high 40 --seed 1 --backend "$backend" "$@"
+        --out "$LOGS/$name" --diameter 208 --ini-high 40 --seed 1 --backend "$backend" "$@"
 }
 
 # expectation ITERATION RUN: seconds of an iteration that grow with the particles.
@@ -34,8 +34,9 @@ floor() {
 }
 
 part_speed() {
-    simulated set100 --box 100 --count 6496 --snr 0.05
-    simulated few100 --box 100 --count 128 --snr 0.05
+    local map=$KIT/tests/data/beta_galactosidase.mrc
+    simulated set100 --map "$map" --box 100 --count 6496 --snr 0.05
+    simulated few100 --map "$map" --box 100 --count 128 --snr 0.05
     local last=3 gpu cpu
     local flags=(--iterations $last --classes 1)
     if run_on cuda class3d set100 class100-cuda "${flags[@]}" && run_on cpu class3d few100 class100-cpu "${flags[@]}" --threads 1; then
@@ -58,12 +59,12 @@ part_speed() {
 
 class360() {
     local images=2000 last=4 seconds rest minutes
-    simulated set360 --box 360 --count $images --snr 0.05
+    simulated set360 --map "$KIT/tests/data/beta_galactosidase.mrc" --box 360 --count $images --snr 0.05
     if run_on cuda class3d set360 class360-cuda --iterations $last --classes 6; then
         seconds=$(expectation $last "$LOGS/class360-cuda")
         rest=$(of_iteration $last maximisation "$LOGS/class360-cuda")
         minutes=$(calculate "($seconds * $PUBLISHED_IMAGES / $images + $rest) * $PUBLISHED_ITERATIONS / 60")
-        row "class3d, K = 6, $images x 360 px: an iteration" "$(of_iteration $last wall_seconds "$LOGS/class360-cuda") s" - \
+        row "class3d, K = 6, $images x 360 px, window $(of_iteration $last current_size "$LOGS/class360-cuda") px: an iteration" "$(of_iteration $last wall_seconds "$LOGS/class360-cuda") s" - \
             "floor: $(floor $last "$LOGS/class360-cuda" $images 360) s"
         row "the same, $PUBLISHED_IMAGES images, $PUBLISHED_ITERATIONS iterations" "$minutes min" "published: $PUBLISHED" "extrapolated"
     else

@@ -171,11 +171,14 @@ fn rounds(
                     continue;
                 }
                 match measure::measure(setup, *case, backend, round)? {
-                    Measured::Seconds(found) => seconds[side].push(found),
                     Measured::Missing(why) => absent = Some(why),
-                }
-                if !screen.is_json() {
-                    screen.message(&format!("round {}: {} on {}", round + 1, case.name(), backend_name(backend)));
+                    Measured::Seconds(found) => {
+                        seconds[side].push(found);
+                        if !screen.is_json() {
+                            let (case, backend) = (case.name(), backend_name(backend));
+                            screen.message(&format!("round {}: {case} on {backend}", round + 1));
+                        }
+                    }
                 }
             }
         }
