@@ -47,12 +47,12 @@ part_speed() {
         row "the same on one core, from 128 particles" "$cpu s" - -
         target "class3d, 6,496 x 100 px: GPU over one core" "$(calculate "$cpu / $gpu")" at-least 100 x
     else
-        row "class3d, 6,496 x 100 px" - - "FAILED"
+        row "class3d, 6,496 x 100 px" - - "$why"
     fi
     if run_on cuda refine3d set100 refine100-cuda; then
         target "refine3d, 6,496 x 100 px, to its end" "$(number wall_seconds "$LOGS/refine100-cuda/progress.jsonl")" at-most 60 s
     else
-        row "refine3d, 6,496 x 100 px" - "at most 60 s" "FAILED"
+        row "refine3d, 6,496 x 100 px" - "at most 60 s" "$why"
     fi
     class360
 }
@@ -68,6 +68,6 @@ class360() {
             "floor: $(floor $last "$LOGS/class360-cuda" $images 360) s"
         row "the same, $PUBLISHED_IMAGES images, $PUBLISHED_ITERATIONS iterations" "$minutes min" "published: $PUBLISHED" "extrapolated"
     else
-        row "class3d, K = 6, $images x 360 px" - - "FAILED"
+        row "class3d, K = 6, $images x 360 px" - - "$why"
     fi
 }
