@@ -58,7 +58,7 @@ two_ranks() {
         if diff <(digests "$LOGS/class3d-cuda" | grep '\.mrc$') <(digests "$LOGS/shared" | grep '\.mrc$') >"$LOGS/shared.diff"; then
             row "$what" "equal maps" "same sha256" ok
         else
-            row "$what" "$(grep -c '^<' "$LOGS/shared.diff") maps differ" "same sha256" "$why"
+            row "$what" "$(grep -c '^<' "$LOGS/shared.diff") maps differ" "same sha256" FAILED
         fi
     else
         row "$what" - "same sha256" "$why"

@@ -29,8 +29,10 @@ expectation() {
 floor() {
     local operations
     operations=$(of_iteration "$1" coarse_operations "$2")
-    calculate "x = ${operations:-0} / (${TFLOPS:-400} * 1e12); y = $3 * $4 * $4 * 4 / (${GBS:-20} * 1e9); x > y ? x : y" ||
-        echo -
+    [ -n "$operations" ] || { echo -; return; }
+    awk -v operations="$operations" -v speed="${TFLOPS:-400}e12" -v bytes=$(($3 * $4 * $4 * 4)) -v rate="${GBS:-20}e9" 'BEGIN {
+        computing = operations / (speed + 0); reading = bytes / (rate + 0)
+        printf "%.4g", (computing > reading ? computing : reading) }'
 }
 
 part_speed() {
