@@ -9,7 +9,7 @@ MPI = libopenmpi-dev openmpi-bin clang libclang-dev
 # And for a Slurm of our own, on this machine.
 SLURM = slurm-wlm munge
 
-.PHONY: help setup build build-mpi demo test test-mpi test-mpich test-cluster test-long test-modules check bless man bench bench-ranks bench-relion interop install
+.PHONY: help setup build build-mpi demo test test-mpi test-mpich test-cluster test-long test-modules check bless man bench bench-ranks bench-relion gpu-kit interop install
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -74,6 +74,9 @@ bench-ranks: build-mpi ## one and two ranks side by side: the expectation step, 
 bench-relion: build ## the same job by relion-rs and by RELION, side by side (installs Debian's relion)
 	@.ci/setup relion bc
 	tests/bench.sh target/release/relion-rs --relion
+
+gpu-kit: setup ## build target/gpu-kit: all that needs a GPU, tests and benchmarks, to be run on a machine with nothing else
+	CARGO=$(CARGO) tests/gpu_kit.sh target/gpu-kit
 
 interop: build ## files to and from RELION (installs Debian's) and Python's starfile and mrcfile, live
 	@.ci/setup relion openmpi-bin python3-venv

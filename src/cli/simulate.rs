@@ -10,6 +10,7 @@ use crate::dataset::ReadOptions;
 use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
+use crate::fourier::resize_volume;
 use crate::model::Volume;
 use crate::simulate::Draw;
 use crate::simulate::Noise;
@@ -27,6 +28,9 @@ pub struct Arguments {
     /// The true map
     #[arg(long, value_name = "MAP")]
     pub map: PathBuf,
+    /// Bring the map to this box first, cropped or padded in Fourier space: the same extent in other pixels
+    #[arg(long = "box", value_name = "PIXELS")]
+    pub box_pixels: Option<usize>,
     /// Folder to write particles.star, particles.mrcs, truth.star and truth.mrc to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -86,12 +90,15 @@ pub struct Arguments {
 /// Number of particles when nothing says it.
 const USUAL_COUNT: usize = 1000;
 
+/// Boxes that a map can be brought to.
+const MOST_BOX: std::ops::RangeInclusive<usize> = 16..=1024;
+
 /// Signal-to-noise ratio without --snr.
 const USUAL_SNR: f64 = 0.1;
 
 pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     refuse_earlier(arguments)?;
-    let map = read_volume(&arguments.map)?;
+    let map = resampled(read_volume(&arguments.map)?, arguments.box_pixels)?;
     let truth = truth(arguments, &map)?;
     let options = Options {
         seed: arguments.seed,
@@ -118,6 +125,16 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
         ))?;
     }
     Ok(ExitCode::Done)
+}
+
+fn resampled(map: Volume, box_pixels: Option<usize>) -> Result<Volume> {
+    let (n, Some(m)) = (map.box_pixels, box_pixels) else { return Ok(map) };
+    if !(MOST_BOX.contains(&m) && m.is_multiple_of(2)) {
+        let range = format!("{} to {}", MOST_BOX.start(), MOST_BOX.end());
+        return Err(Error::usage(format!("--box {m} is no box"), format!("Give an even number from {range}.")));
+    }
+    let data = resize_volume(&map.data, n, m);
+    Ok(Volume { box_pixels: m, pixel_size_angstrom: map.pixel_size_angstrom * n as f64 / m as f64, data })
 }
 
 /// An earlier data set may be the input of a run.

@@ -75,6 +75,9 @@ pub enum Event {
         /// Batches of particles in the iteration; a batch may find the buffers of the one before.
         #[serde(default)]
         batches: usize,
+        /// It is the arena of the first rank's GPU.
+        #[serde(default)]
+        device: bool,
     },
     /// A checkpoint is on disk.
     Checkpoint {

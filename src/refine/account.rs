@@ -214,7 +214,7 @@ impl<'a> Account<'a> {
         let highest = |events: &[crate::arena::Event]| events.iter().max_by_key(|event| event.top).map(point);
         let points = frames.chunks(stride).filter_map(highest).collect();
         let requests = memory.events.iter().take(MOST_REQUESTS).map(request).collect();
-        self.progress.write(Event::ArenaTrace { points, requests, batches: memory.batches })?;
+        self.progress.write(Event::ArenaTrace { points, requests, batches: memory.batches, device: false })?;
         let (half, sampling, convergence) = (&state.halves[0], &state.sampling, &state.convergence);
         let classes = || state.halves[0].classes.iter();
         let finished = IterationFinished {

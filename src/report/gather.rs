@@ -190,7 +190,7 @@ fn trace_of(records: &[Record], run: &mut Run) {
             Event::Started(_) => (worked, since) = (run.arena.last().map_or(0.0, |p| p[0]), Some(record.unix_seconds)),
             // The arena is in use until then; its trace is written at the end of the iteration.
             Event::Phase { name, .. } if name == "expectation" => searched = Some(now),
-            Event::ArenaTrace { points, .. } => {
+            Event::ArenaTrace { points, device: false, .. } => {
                 let end = searched.take().unwrap_or(now);
                 let last = points.last().map_or(0.0, |point| point.seconds);
                 run.last_iteration_of_arena = run.arena.len();

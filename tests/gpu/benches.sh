@@ -35,7 +35,7 @@ part_benches() {
             fi
         done
     else
-        row "bench gsd" - - "FAILED"
+        row "bench gsd" - - "$why"
     fi
     if bench speedup --count 1000 --box 64 --iterations 3 --rounds 3 --folder "$LOGS/speedup" --png "$LOGS/speedup.png"; then
         tr '{' '\n' <"$LOGS/bench-speedup.json" >"$LOGS/.speedup"
@@ -51,6 +51,6 @@ part_benches() {
         bench arena "$run" --device && row "device arena beside a list: fragmentation" \
             "$(grep -o '"worst_fragmentation":[0-9.]*' "$LOGS/bench-arena.json" | cut -d: -f2 | sort -g | tail -n 1)" - -
     else
-        row "bench speedup" - - "FAILED"
+        row "bench speedup" - - "$why"
     fi
 }

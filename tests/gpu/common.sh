@@ -4,6 +4,7 @@
 rows=()
 part_rows=()
 results=()
+why=FAILED
 
 # row WHAT VALUE TARGET VERDICT: a line of the table. A verdict that begins with FAILED or MISSED counts.
 row() {
@@ -53,13 +54,19 @@ left() {
     echo $((seconds > 5 ? seconds : 5))
 }
 
-# logged NAME COMMAND...: runs a command in the time that is left; its output goes to NAME.log and its code comes back.
+# logged NAME COMMAND...: runs a command in the time that is left; its output goes to NAME.log and its code comes back,
+# with a sentence in `why`.
 logged() {
     local name=$1 code=0
     shift
     echo "   $name"
     timeout --kill-after=10 "$(left)" "$@" >"$LOGS/$name.log" 2>&1 || code=$?
-    [ $code -eq 0 ] || echo "   $name ended with $code: $LOGS/$name.log"
+    case $code in
+        0) ;;
+        124 | 137) why="FAILED: not done in the part's $PART_SECONDS s" ;;
+        *) why="FAILED: $name ended with $code" ;;
+    esac
+    [ $code -eq 0 ] || echo "   $why: $LOGS/$name.log"
     return $code
 }
 
@@ -105,7 +112,7 @@ end_part() {
         printf ' "machine": %s,\n "rows": [\n' "$(cat "$LOGS/probe.json")"
         printf '%s\n' "${part_rows[@]}" | sed 's/["\\]/\\&/g' | awk -F'\t' '
             { printf "%s  {\"what\": \"%s\", \"value\": \"%s\", \"target\": \"%s\", \"verdict\": \"%s\"}",
-                NR > 1 ? ",\n" : "", $1, $2, $3, $4 } END { print "" }'
+                (NR > 1 ? ",\n" : ""), $1, $2, $3, $4 } END { print "" }'
         printf ' ],\n "results": {'
         local comma=
         for result in ${results[@]+"${results[@]}"}; do printf '%s\n  %s' "$comma" "$result"; comma=,; done

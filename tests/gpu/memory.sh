@@ -8,7 +8,7 @@ part_memory() {
         rm -rf "${LOGS:?}/$name-$kind"
         if ! logged "$name-$kind" "$program" run $kind --particles "$LOGS/set64/particles.star" --reference "$LOGS/set64/truth.mrc" \
             --out "$LOGS/$name-$kind" --diameter 208 --ini-high 50 --symmetry D2 --backend cuda --iterations 6; then
-            row "$kind: memory of the card" - - "FAILED"
+            row "$kind: memory of the card" - - "$why"
             continue
         fi
         # Each iteration tells {"device":{"planned_bytes":..,"reserved_bytes":..,"peak_bytes":..}}.

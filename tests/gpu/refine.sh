@@ -36,13 +36,13 @@ part_refine() {
             row "$kind, FSC 0.5 on the CPU" "shell $cpu" - -
             target "$kind, GPU behind the CPU" "$(calculate "${cpu:-x} - ${cuda:-x}")" at-most $SHELL_TOLERANCE shells
         else
-            row "$kind on CPU and GPU" - "resolutions agree" "FAILED"
+            row "$kind on CPU and GPU" - "resolutions agree" "$why"
         fi
     done
     if logged drill "$program" drill refine3d --backend cuda --signal TERM --kill; then
         row "refine3d interrupted by SIGTERM and SIGKILL" "$(grep -o 'all [0-9]* files are the same' "$LOGS/drill.log" | head -n 1)" "same sha256" ok
     else
-        row "refine3d interrupted by SIGTERM and SIGKILL" - "same sha256" "FAILED"
+        row "refine3d interrupted by SIGTERM and SIGKILL" - "same sha256" "$why"
     fi
     two_ranks
 }
@@ -58,9 +58,9 @@ two_ranks() {
         if diff <(digests "$LOGS/class3d-cuda" | grep '\.mrc$') <(digests "$LOGS/shared" | grep '\.mrc$') >"$LOGS/shared.diff"; then
             row "$what" "equal maps" "same sha256" ok
         else
-            row "$what" "$(grep -c '^<' "$LOGS/shared.diff") maps differ" "same sha256" "FAILED"
+            row "$what" "$(grep -c '^<' "$LOGS/shared.diff") maps differ" "same sha256" FAILED
         fi
     else
-        row "$what" - "same sha256" "FAILED"
+        row "$what" - "same sha256" "$why"
     fi
 }

@@ -8,7 +8,7 @@ part_sanitizer() {
         row "compute-sanitizer" - "no error" "ignored: compute-sanitizer is not there"
         return
     fi
-    simulated tiny --box 32 --count 32 --snr 1
+    simulated tiny --map "$KIT/tests/data/beta_galactosidase.mrc" --box 32 --count 32 --snr 1
     for tool in memcheck racecheck; do
         rm -rf "${LOGS:?}/sanitized-$tool"
         # Errors of the tool end with a code that the engine never ends with.

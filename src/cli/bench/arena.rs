@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Run folder
     #[arg(value_name = "RUN")]
     pub run_dir: PathBuf,
+    /// The arena of the GPU instead of the host's
+    #[arg(long)]
+    pub device: bool,
     /// Streams of the list's user: batches that may end out of order
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub streams: u32,
@@ -85,13 +88,14 @@ impl Row {
 }
 
 pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
-    let recorded = progress::read(&arguments.run_dir)?;
-    let Some((requests, batches)) = recorded.arena else {
-        return Err(Error::bad_data(
-            arguments.run_dir.display().to_string(),
-            "the run does not tell what it asked its memory for",
-            "Name a run of this version of the program.",
-        ));
+    let mut recorded = progress::read(&arguments.run_dir)?;
+    let Some((requests, batches)) = recorded.arenas[usize::from(arguments.device)].take() else {
+        let (what, fix) = match arguments.device {
+            true => ("the memory of a GPU", "Name a run on a GPU, or leave --device out."),
+            false => ("its memory", "Name a run of this version of the program."),
+        };
+        let place = arguments.run_dir.display().to_string();
+        return Err(Error::bad_data(place, format!("the run does not tell what it asked {what} for"), fix));
     };
     let repeats = repeats(&requests, batches);
     let steps = replay::steps(&requests, repeats);
@@ -122,6 +126,7 @@ pub fn run(arguments: &Arguments, screen: &Screen) -> Result<ExitCode> {
     if screen.is_json() {
         screen.print_json(&serde_json::json!({
             "iteration": iteration,
+            "device": arguments.device,
             "requests": requests.len(),
             "batches_replayed": repeats * replay::batch_frames(&requests),
             "streams": arguments.streams,

@@ -18,8 +18,8 @@ pub struct Recorded {
     pub started: Option<Started>,
     /// By number; one that was repeated counts as it was done last.
     pub iterations: BTreeMap<u32, IterationFinished>,
-    /// Requests to the arena in the latest iteration that told them, and its batches.
-    pub arena: Option<(Vec<ArenaRequest>, usize)>,
+    /// Requests to the arena in the latest iteration that told them, and its batches: on the host, on the GPU.
+    pub arenas: [Option<(Vec<ArenaRequest>, usize)>; 2],
 }
 
 /// # Errors
@@ -31,8 +31,8 @@ pub fn read(run_dir: &Path) -> Result<Recorded> {
         match record.event {
             Event::Started(started) => recorded.started = Some(started),
             Event::IterationFinished(finished) => drop(recorded.iterations.insert(finished.iteration, *finished)),
-            Event::ArenaTrace { requests, batches, .. } if !requests.is_empty() => {
-                recorded.arena = Some((requests, batches));
+            Event::ArenaTrace { requests, batches, device, .. } if !requests.is_empty() => {
+                recorded.arenas[usize::from(device)] = Some((requests, batches));
             }
             _ => {}
         }

@@ -170,11 +170,14 @@ fn rounds(
                     continue;
                 }
                 match measure::measure(setup, *case, backend, round)? {
-                    Measured::Seconds(found) => seconds[side].push(found),
                     Measured::Missing(why) => absent = Some(why),
-                }
-                if !screen.is_json() {
-                    screen.message(&format!("round {}: {} on {}", round + 1, case.name(), backend.name()));
+                    Measured::Seconds(found) => {
+                        seconds[side].push(found);
+                        if !screen.is_json() {
+                            let (case, backend) = (case.name(), backend.name());
+                            screen.message(&format!("round {}: {case} on {backend}", round + 1));
+                        }
+                    }
                 }
             }
         }
