@@ -53,6 +53,7 @@ impl Source {
         "coarse_matrix.cu": false,
         "coarse_power.cu": false,
         "coarse_product.cu": false,
+        "coarse_spread.cu": false,
         "coarse_tile.cu": false,
         "largest.cu": false,
         "narrow.cu": false,
