@@ -75,7 +75,7 @@ struct EnergyColumn {
     }
 };
 
-// The endings of `multiply_tiles`.
+// The ending of `multiply_tiles`.
 struct Energies {
     typedef EnergyColumn Column;
     const CoarseArguments &a;

@@ -18,6 +18,7 @@ mod found;
 mod nvrtc;
 mod on_cpu;
 mod plain;
+mod seen;
 mod source;
 
 use std::fmt::Debug;
@@ -59,6 +60,9 @@ pub use plain::bytes_of_mut;
 pub use plain::download;
 pub use plain::launch;
 pub use plain::upload;
+pub use seen::needed_libraries;
+pub use seen::open_seen;
+pub use seen::seen;
 pub use source::Precision;
 pub use source::Source;
 

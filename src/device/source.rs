@@ -58,6 +58,7 @@ impl Source {
         "project.cu": false,
         "coarse_power.cu": false,
         "coarse_direct.cu": false,
+        "coarse_spread.cu": false,
         "coarse_tile.cu": false,
         "coarse_product.cu": false,
         "coarse_matrix.cu": false,

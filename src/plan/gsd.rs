@@ -106,4 +106,7 @@ pub struct GsdRow {
     pub largest_error: f64,
     /// Rms of the error over the sum of the difference's two terms.
     pub relative_error: f64,
+    /// Rms of the error over the root of the sum of the product's squared terms: what significance is widened by is four
+    /// times the stated one (`Form::relative_rms`).
+    pub error_of_spread: f64,
 }

@@ -29,7 +29,7 @@ use super::kinds::JobKind;
 /// Prefix of the environment variables that set keys.
 pub const ENVIRONMENT_PREFIX: &str = "RELION_RS_";
 /// Variables with that prefix that are not keys: places of files, and how kernels are run in tests.
-const OTHER_VARIABLES: [&str; 11] = [
+const OTHER_VARIABLES: [&str; 12] = [
     "SITE_FILE",
     "USER_FILE",
     "DATA",
@@ -41,6 +41,7 @@ const OTHER_VARIABLES: [&str; 11] = [
     "KERNEL_ORDER",
     "KERNEL_THREADS",
     "NVRTC",
+    "TWIN",
 ];
 const DEFAULT: &str = "built-in default";
 const FLAG: &str = "flag";

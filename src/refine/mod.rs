@@ -46,7 +46,6 @@ use crate::maximisation::resolution;
 use crate::maximisation::sampling_update;
 use crate::maximisation::sizes;
 use crate::model::State;
-use crate::plan::Backend;
 use crate::plan::InstructionSet;
 use crate::plan::JobKind;
 use crate::plan::Plan;
@@ -140,6 +139,7 @@ fn refine(
         account.ranks(places)?;
     }
     let mut engine = Engine::new(plan, &inputs, usual_spread, on.device.as_ref())?;
+    engine.notes().iter().try_for_each(|note| run_dir.tell_log(team.rank(), note))?;
     let mut ending = Ending::after(&state);
     while !is_finished(plan, &state) {
         let next = state.iteration + 1;

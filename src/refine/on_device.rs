@@ -24,6 +24,8 @@ pub struct Opened {
     /// Bytes that this rank may take.
     pub most: u64,
     pub capability: (u32, u32),
+    /// What there was to say when it was opened.
+    pub notes: Vec<String>,
     counted: Layout,
 }
 
@@ -38,12 +40,13 @@ impl Opened {
             Precision::Single => Scalars::Single,
             Precision::Double => Scalars::Double,
         };
-        let driver = device::open(&on.found, scalars)?;
+        let (driver, notes) = device::open_seen(&on.found, scalars)?;
         let free = driver.free_bytes()? / on.users.max(1) as u64;
         Ok(Self {
             most: plan.gpu_memory_bytes.map_or(free, |cap| cap.min(free)),
             capability: on.found.capability,
             driver,
+            notes,
             base: 0,
             arena: Arena::of_device(0),
             counted: Layout::default(),

@@ -112,17 +112,9 @@ impl Settings {
         watch: &mut Watch<'_>,
     ) -> Result<Option<Half>> {
         match (self, device) {
-            (Self::Device(config), Some(device)) => gpu::expect_watched::<T>(
-                task,
-                source,
-                config,
-                device.link,
-                sums,
-                frame,
-                device.frame,
-                earlier,
-                watch,
-            ),
+            (Self::Device(config), Some(device)) => {
+                gpu::expect_watched::<T>(task, source, config, device.link, sums, frame, device.frame, earlier, watch)
+            }
             (Self::Host(config), None) => {
                 products::expect_watched::<T>(task, source, config, sums, frame, earlier, watch)
             }

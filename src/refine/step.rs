@@ -118,6 +118,11 @@ impl Engine {
         })
     }
 
+    /// What there is to say about the device.
+    pub fn notes(&self) -> &[String] {
+        self.device.as_ref().map_or(&[], |device| &device.notes)
+    }
+
     /// Runs both steps for all halves, in one run of the arena; `None` when the run was stopped on the way.
     pub fn iterate(
         &mut self,
@@ -230,8 +235,7 @@ impl Engine {
             run.child(Kind::Iteration, |frame| -> Result<()> {
                 let tasks = tasks(job, &state, &grid, &halves, &looks);
                 let device = device.as_deref_mut();
-                let mut done =
-                    expect::<T>(job, follower, &tasks, share, &settings, frame, device)?.unwrap_or_default();
+                let mut done = expect::<T>(job, follower, &tasks, share, &settings, frame, device)?.unwrap_or_default();
                 if follower.close(&mut done)? == Verdict::Stopped {
                     return Ok(());
                 }
@@ -430,7 +434,9 @@ fn expect_halves<'f, T: Scalar>(
         if share.is_shared() && stop.flag().load(SeqCst) {
             break;
         }
-        if expect_half::<T>(job, attendant, half, &tasks[half], settings, frame, device.as_deref_mut(), &mut done)?.is_none() {
+        if expect_half::<T>(job, attendant, half, &tasks[half], settings, frame, device.as_deref_mut(), &mut done)?
+            .is_none()
+        {
             return Ok(None);
         }
     }

@@ -30,6 +30,7 @@ pub struct Measured {
     pub rms_error: f64,
     pub largest_error: f64,
     pub relative_error: f64,
+    pub error_of_spread: f64,
 }
 
 /// Differences all over the particles, poses and translations, in double precision.
@@ -50,7 +51,7 @@ pub fn sample<T: Scalar>(operands: &Operands<T>) -> Vec<Sampled> {
 /// # Errors
 /// `Internal` where an energy is no number.
 pub fn errors<T: Scalar>(name: &str, energies: &[T], sampled: &[Sampled]) -> Result<Measured> {
-    let (mut squares, mut relatives, mut largest) = (0.0, 0.0, 0.0_f64);
+    let (mut squares, mut relatives, mut of_spreads, mut largest) = (0.0, 0.0, 0.0, 0.0_f64);
     for Sampled { at, exact } in sampled {
         let error = (product::Scalar::to_f64(energies[*at]) - exact.energy).abs();
         if !error.is_finite() {
@@ -58,6 +59,7 @@ pub fn errors<T: Scalar>(name: &str, energies: &[T], sampled: &[Sampled]) -> Res
         }
         squares += error * error;
         relatives += (error / (exact.half_power.abs() + exact.product.abs()).max(f64::MIN_POSITIVE)).powi(2);
+        of_spreads += (error / exact.spread.max(f64::MIN_POSITIVE)).powi(2);
         largest = largest.max(error);
     }
     let count = sampled.len().max(1) as f64;
@@ -66,6 +68,7 @@ pub fn errors<T: Scalar>(name: &str, energies: &[T], sampled: &[Sampled]) -> Res
         rms_error: (squares / count).sqrt(),
         largest_error: largest,
         relative_error: (relatives / count).sqrt(),
+        error_of_spread: (of_spreads / count).sqrt(),
     })
 }
 
@@ -115,7 +118,7 @@ mod tests {
         let sampled = [Sampled { at: 0, exact: exact(2.0) }, Sampled { at: 2, exact: exact(5.0) }];
         let found = errors("f", &[2.0_f64, 99.0, 9.0], &sampled).unwrap();
         assert_eq!((found.rms_error, found.largest_error), (8.0_f64.sqrt(), 4.0));
-        assert_eq!(found.relative_error, 0.5_f64.sqrt());
+        assert_eq!((found.relative_error, found.error_of_spread), (0.5_f64.sqrt(), 8.0_f64.sqrt()));
         assert!(errors("f", &[f64::NAN, 0.0, 0.0], &sampled).is_err());
         assert!(errors("f", &[f64::INFINITY, 0.0, 0.0], &sampled).is_err());
     }

@@ -204,6 +204,7 @@ fn rows_of(box_pixels: usize, filled: usize, sizes: &Sizes, measured: Vec<(Strin
         rms_error: found.rms_error,
         largest_error: found.largest_error,
         relative_error: found.relative_error,
+        error_of_spread: found.error_of_spread,
     };
     measured.into_iter().map(row).collect()
 }

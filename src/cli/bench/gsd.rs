@@ -129,9 +129,9 @@ fn source_box(arguments: &Arguments) -> Result<usize> {
 }
 
 fn shown(record: &GsdRecord) -> String {
-    let head = ["box", "form", "seconds", "GFLOP/s", "over direct", "rms error", "largest", "relative"];
+    let head = ["box", "form", "seconds", "GFLOP/s", "over direct", "rms error", "largest", "of terms", "of spread"];
     let or_none = |value: Option<f64>, digits: usize| value.map_or("-".to_string(), |v| format!("{v:.digits$}"));
-    let cells: Vec<[String; 8]> = record
+    let cells: Vec<[String; 9]> = record
         .rows
         .iter()
         .map(|row| {
@@ -145,6 +145,7 @@ fn shown(record: &GsdRecord) -> String {
                 format!("{:.1e}", row.rms_error),
                 format!("{:.1e}", row.largest_error),
                 format!("{:.1e}", row.relative_error),
+                format!("{:.1e}", row.error_of_spread),
             ]
         })
         .collect();

@@ -63,6 +63,23 @@ pub struct PowerArguments {
     pub particles: u32,
 }
 
+/// Of `coarse_spread`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SpreadArguments {
+    pub rows: u64,
+    /// One of a particle's columns; they differ in phases only.
+    pub columns: u64,
+    pub spreads: u64,
+    pub row_stride: u32,
+    /// From a particle to the next.
+    pub column_stride: u32,
+    pub spread_stride: u32,
+    pub pixels: u32,
+    pub poses: u32,
+    pub particles: u32,
+}
+
 impl Form {
     fn kernel(self) -> &'static str {
         match self {
@@ -122,9 +139,26 @@ pub fn launch_power(driver: &dyn Driver, arguments: &PowerArguments) -> Result<(
     if !a.power.is_multiple_of(ALIGNMENT) || !a.power_stride.is_multiple_of(16) || a.power_stride < a.pixels {
         return Err(misplaced("coarse power", a.power, a.power_stride, a.pixels));
     }
-    let blocks = [a.poses.div_ceil(128), a.particles.div_ceil(64), 1];
-    let grid = Grid { blocks, threads: [128, 1, 1], shared_bytes: 0 };
-    device::launch(driver, Stream::Compute, "coarse_power", grid, arguments)
+    device::launch(driver, Stream::Compute, "coarse_power", powers_grid(a.poses, a.particles), arguments)
+}
+
+/// What [`Form::widening`] takes, of all poses and particles of `arguments`.
+///
+/// # Errors
+/// As [`launch_coarse`].
+pub fn launch_spread(driver: &dyn Driver, arguments: &SpreadArguments) -> Result<()> {
+    let a = arguments;
+    if a.poses == 0 || a.particles == 0 {
+        return Ok(());
+    }
+    check("coarse rows", a.rows, a.row_stride, 2 * a.pixels)?;
+    check("coarse columns", a.columns, a.column_stride, 2 * a.pixels)?;
+    device::launch(driver, Stream::Compute, "coarse_spread", powers_grid(a.poses, a.particles), arguments)
+}
+
+/// Particles are the rows of these products.
+fn powers_grid(poses: u32, particles: u32) -> Grid {
+    Grid { blocks: [poses.div_ceil(128), particles.div_ceil(64), 1], threads: [128, 1, 1], shared_bytes: 0 }
 }
 
 /// The kernels look at whole vectors and never where a row ends.

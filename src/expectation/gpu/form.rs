@@ -90,12 +90,11 @@ impl Form {
         }
     }
 
-    /// What is added to the exponent at which coarse samples stop being significant, for a pose whose half power
-    /// (`sum v c^2 |P|^2 / 2`) is given: four times the rms of its energy's error. Against noise of unit weight
-    /// the terms' squares sum up to twice the half power. None for exact forms, whose errors are those of the
-    /// precision that was asked for.
-    pub fn widening(self, precision: Precision, half_power: f64) -> f64 {
-        if self.is_exact() { 0.0 } else { WIDENING * self.relative_rms(precision) * (2.0 * half_power).sqrt() }
+    /// What is added to the exponent at which a coarse sample stops being significant: four times the rms of its energy's
+    /// error. `spread` is the sample's (`coarse_spread`): the root of the sum of its product's squared terms. None
+    /// for exact forms, whose errors are those of the precision that was asked for.
+    pub fn widening(self, precision: Precision, spread: f64) -> f64 {
+        if self.is_exact() { 0.0 } else { WIDENING * self.relative_rms(precision) * spread }
     }
 }
 
@@ -137,7 +136,7 @@ mod tests {
     #[test]
     fn only_rounded_factors_widen() {
         assert_eq!(Form::ThreeTf32.widening(Precision::Single, 1e4), 0.0);
-        let widened = Form::Tf32.widening(Precision::Single, 200.0);
+        let widened = Form::Tf32.widening(Precision::Single, 20.0);
         assert!((0.02..0.03).contains(&widened), "{widened}");
     }
 }

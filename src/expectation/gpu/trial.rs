@@ -13,8 +13,10 @@ use crate::expectation::scalar::Scalar;
 
 use super::coarse::CoarseArguments;
 use super::coarse::PowerArguments;
+use super::coarse::SpreadArguments;
 use super::coarse::launch_coarse;
 use super::coarse::launch_power;
+use super::coarse::launch_spread;
 use super::coarse::stride;
 use super::form::Form;
 use super::narrow::launch_largest;
@@ -270,6 +272,27 @@ impl<'d> Trial<'d> {
         device::download(self.driver, Stream::Compute, self.arguments.half_powers, &mut powers)?;
         self.driver.finish(Stream::Compute)?;
         Ok(powers)
+    }
+
+    /// Spreads by particle and pose, in the place of the half powers: those are to be prepared again.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn spreads<T: Scalar + Plain>(&self) -> Result<Vec<T>> {
+        let (a, sizes) = (&self.arguments, self.sizes);
+        let arguments = SpreadArguments {
+            rows: a.rows,
+            columns: a.columns,
+            spreads: a.half_powers,
+            row_stride: a.row_stride,
+            column_stride: a.column_stride * a.translations,
+            spread_stride: a.power_stride,
+            pixels: sizes.pixels as u32,
+            poses: a.poses,
+            particles: a.particles,
+        };
+        launch_spread(self.driver, &arguments)?;
+        self.half_powers()
     }
 
     /// Seconds of one launch.

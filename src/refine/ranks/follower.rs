@@ -75,6 +75,7 @@ pub fn follow(
     let files = Files::new(run_dir, plan);
     let job = Job { plan, inputs: &inputs, images: &images, files: &files };
     let mut engine = Engine::new(plan, &inputs, Vec::new(), on.device.as_ref())?;
+    engine.notes().iter().try_for_each(|note| run_dir.tell_log(team.rank(), note))?;
     let mut longest_maps = None;
     loop {
         pulse.wait();

@@ -29,9 +29,9 @@ impl Sight {
         if backend == Backend::Cpu {
             return Self::default();
         }
-        match device::devices() {
+        match device::seen() {
             Err(error) => Self::none(error.problem, error.fix),
-            Ok(devices) => Self::of(devices, &device::libraries()),
+            Ok(devices) => Self::of(devices, &device::needed_libraries()),
         }
     }
 

@@ -171,6 +171,33 @@ fn rounded_factors_err_as_stated() {
 }
 
 #[test]
+fn spreads_are_roots_of_half_the_squares() {
+    fn check<T: Scalar + Plain>(driver: &mut dyn Driver, relative: f64) {
+        for size in SIZES {
+            let operands = operands::<T>(sizes(*size));
+            let base = driver.reserve(trial::bytes::<T>(&operands.sizes).unwrap()).unwrap();
+            let found: Vec<T> = Trial::upload(driver, base, &operands).unwrap().spreads().unwrap();
+            let Sizes { pixels, poses, particles, translations } = operands.sizes;
+            let squares = |values: &[T], line: usize| -> Vec<f64> {
+                let line = &values[line * operands.sizes.stride()..][..2 * pixels];
+                line.chunks_exact(2).map(|z| z[0].to_f64().powi(2) + z[1].to_f64().powi(2)).collect()
+            };
+            for q in 0..particles {
+                let column = squares(&operands.columns, q * translations);
+                for pose in 0..poses {
+                    let row = squares(&operands.rows, pose);
+                    let exact = (0.5 * row.iter().zip(&column).map(|(a, b)| a * b).sum::<f64>()).sqrt();
+                    let spread = found[q * poses + pose].to_f64();
+                    assert!((spread - exact).abs() <= relative * exact, "{size:?} {q} {pose}: {spread}, not {exact}");
+                }
+            }
+        }
+    }
+    on_devices(Precision::Single, |driver| check::<f32>(driver, 2e-6));
+    on_devices(Precision::Double, |driver| check::<f64>(driver, 1e-14));
+}
+
+#[test]
 fn correlations_and_excluded_particles() {
     fn check<T: Scalar + Plain>(driver: &mut dyn Driver) {
         let mut operands = operands::<T>(sizes([40, 37, 5, 7]));
