@@ -171,7 +171,7 @@ fn work(run_dir: &RunDir, resume: Resume, manner: &Manner) -> Result<ExitCode> {
 
 fn probe() -> Result<ExitCode> {
     let (major, minor, release) = hdf5::library_version();
-    let (devices, no_device) = match device::devices() {
+    let (devices, no_device) = match device::seen() {
         Ok(devices) if devices.is_empty() => (Vec::new(), Some(device::Absent::Device.error())),
         Ok(devices) => (devices, None),
         Err(error) => (Vec::new(), Some(error)),
@@ -183,10 +183,10 @@ fn probe() -> Result<ExitCode> {
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
         "instruction_set": InstructionSet::Auto.on_this_machine()?.name(),
         "mpi": Team::library(),
-        "backends": if device::IS_BUILT { &["cpu", "cuda"][..] } else { &["cpu"] },
+        "backends": if device::can_compute() { &["cpu", "cuda"][..] } else { &["cpu"] },
         "devices": devices,
         "no_device": no_device,
-        "libraries": device::libraries(),
+        "libraries": device::needed_libraries(),
         "kernels": device::Source::digest(),
     });
     print(&seen.to_string())?;

@@ -60,14 +60,12 @@ pub use plain::bytes_of_mut;
 pub use plain::download;
 pub use plain::launch;
 pub use plain::upload;
+pub use seen::can_compute;
 pub use seen::needed_libraries;
 pub use seen::open_seen;
 pub use seen::seen;
 pub use source::Precision;
 pub use source::Source;
-
-/// Whether this program was built with the feature `cuda`.
-pub const IS_BUILT: bool = cfg!(feature = "cuda");
 
 /// A queue of work; work of different streams may overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,6 +37,11 @@ pub fn seen() -> Result<Vec<Found>> {
     }])
 }
 
+/// Whether this program computes on devices at all.
+pub fn can_compute() -> bool {
+    cfg!(feature = "cuda") || is_twin_asked_for()
+}
+
 /// The libraries that these devices need.
 pub fn needed_libraries() -> Vec<Library> {
     if is_twin_asked_for() { Vec::new() } else { super::libraries() }
