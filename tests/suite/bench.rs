@@ -40,7 +40,9 @@ fn a_recorded_run_tells_its_weights_and_its_memory() {
     }
     let double = answer(folder.path(), "bench weights run --precision double --png w.png");
     assert_eq!(of(&double["iterations"][1], "blocks_bytes"), 260 * of(&rows[1], "kept"));
-    assert!(is_picture(&folder.path().join("run/report/bench-weights.png")) && is_picture(&folder.path().join("w.png")));
+    assert!(
+        is_picture(&folder.path().join("run/report/bench-weights.png")) && is_picture(&folder.path().join("w.png"))
+    );
     assert!(told(folder.path(), "bench weights run").1.contains("blocks of 32"));
 
     let arena = answer(folder.path(), "bench arena run --more 25");

@@ -311,7 +311,12 @@ impl<T: Scalar> Step<'_, '_, T> {
         let references = self.volumes.references;
         // The sums are zeros now, and will be again: their first word is lent.
         let place = self.link.at(self.volumes.sums).address();
-        narrow::launch_largest(self.link.driver, self.link.at(references).address(), 2 * references.len() as u64, place)?;
+        narrow::launch_largest(
+            self.link.driver,
+            self.link.at(references).address(),
+            2 * references.len() as u64,
+            place,
+        )?;
         let mut bits = [0_u32];
         device::download(self.link.driver, Stream::Compute, place, &mut bits)?;
         self.link.finish()?;

@@ -341,12 +341,15 @@ fn list<T: Scalar>(
     let (poses, log_poses) = (&host.log_poses[slot], shape.poses);
     let places = host.block_of.par_iter();
     let outs = host.device_pairs.par_iter_mut().zip(&mut *host.log_pairs);
-    found.par_iter().zip(places).zip(outs).with_min_len(1024).for_each(|(([pose, p, t, listed], block), (pair, log))| {
-        let (class, orientation) = setting.split(*pose);
-        let direction = class * shape.directions + task.orientations.direction_of(orientation);
-        *pair = [*block, *p, *t, direction as u32];
-        *log = if shape.local { poses[*p as usize * log_poses + *listed as usize] } else { log_directions[direction] };
-    });
+    found.par_iter().zip(places).zip(outs).with_min_len(1024).for_each(
+        |(([pose, p, t, listed], block), (pair, log))| {
+            let (class, orientation) = setting.split(*pose);
+            let direction = class * shape.directions + task.orientations.direction_of(orientation);
+            *pair = [*block, *p, *t, direction as u32];
+            *log =
+                if shape.local { poses[*p as usize * log_poses + *listed as usize] } else { log_directions[direction] };
+        },
+    );
     let mut chunk = Chunk { pairs: found.len(), ..Chunk::default() };
     let mut first = 0;
     let mut runs = 0;

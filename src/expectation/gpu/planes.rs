@@ -14,7 +14,11 @@ fn plane<T: Scalar>(setting: &Setting<'_>, rotation: &Matrix3) -> Plane<T> {
 }
 
 /// Planes of poses (of any class).
-pub fn of_poses<T: Scalar>(setting: &Setting<'_>, poses: impl IndexedParallelIterator<Item = u32>, out: &mut [Plane<T>]) {
+pub fn of_poses<T: Scalar>(
+    setting: &Setting<'_>,
+    poses: impl IndexedParallelIterator<Item = u32>,
+    out: &mut [Plane<T>],
+) {
     poses.zip(out).for_each(|(pose, out)| {
         *out = plane(setting, &setting.task.orientations.matrix(setting.split(pose).1));
     });

@@ -122,12 +122,7 @@ pub fn translations_of(map: &[u64], poses: usize, translations: usize, mut mark:
 
 /// The whole blocks of particles from `start` on whose pairs fit the weights together; a block that does not fit
 /// alone stands alone.
-pub fn span(
-    setting: &Setting<'_>,
-    records: &[Record],
-    significant: &[u64],
-    start: usize,
-) -> std::ops::Range<usize> {
+pub fn span(setting: &Setting<'_>, records: &[Record], significant: &[u64], start: usize) -> std::ops::Range<usize> {
     let words = setting.shape.words();
     let count = |p: usize| -> usize {
         if !records[p].is_used() {

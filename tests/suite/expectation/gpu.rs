@@ -39,7 +39,12 @@ const CONFIG: Config = Config {
 };
 
 /// What a step found, and where everything lay: on the host, on the device.
-fn step<T: Scalar>(driver: &mut dyn Driver, task: &Task<'_>, source: &dyn ImageSource, config: &Config) -> (Found, [Layout; 2]) {
+fn step<T: Scalar>(
+    driver: &mut dyn Driver,
+    task: &Task<'_>,
+    source: &dyn ImageSource,
+    config: &Config,
+) -> (Found, [Layout; 2]) {
     let mut host = Arena::counting();
     host.run(|frame| count_host::<T>(task, config, frame)).unwrap();
     let mut device = Arena::of_device(Arena::UNLIMITED);
