@@ -6,10 +6,12 @@ DEMO  ?= demo
 PACKAGES = gcc g++ libc6-dev make pkg-config libhdf5-dev binutils
 # And for several ranks: MPI, and libclang to build the binding of it.
 MPI = libopenmpi-dev openmpi-bin clang libclang-dev
+# And to fetch NVIDIA's compiler of kernels.
+NVRTC_SETUP = python3-venv
 # And for a Slurm of our own, on this machine.
 SLURM = slurm-wlm munge
 
-.PHONY: help setup build build-mpi demo test test-mpi test-mpich test-cluster test-long test-modules check bless man bench bench-ranks bench-relion gpu-kit interop install
+.PHONY: help setup build build-mpi demo test test-mpi test-mpich test-cluster test-long test-modules nvrtc kernels check bless man bench bench-ranks bench-relion gpu-kit interop install
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -28,8 +30,15 @@ build-mpi: build ## build both programs, the engine for several ranks
 demo: build ## simulate particles, refine, postprocess, report, and compare with the truth
 	tests/demo.sh target/release/relion-rs $(DEMO)
 
-test: setup ## the test suite
-	$(CARGO) test --locked
+test: setup $(if $(filter no,$(NVRTC)),,nvrtc) ## the test suite; NVRTC=no: without compiling kernels for GPUs
+	$(CARGO) test --locked -- $(if $(filter no,$(NVRTC)),--skip kernels::compile)
+
+nvrtc: ## fetch NVIDIA's compiler of kernels into target/nvrtc; needs no GPU
+	@.ci/setup $(NVRTC_SETUP)
+	kernels/nvrtc.sh
+
+kernels: build nvrtc ## compile the kernels for all kinds of GPUs into target/kernels; needs no GPU
+	RELION_RS_NVRTC=target/nvrtc/12/libnvrtc.so.12 target/release/relion-rs-rank kernels build --to target/kernels
 
 test-cluster: setup ## refinements under a real Slurm, started on this machine; needs root (installs Debian's slurm-wlm)
 	@.ci/setup $(SLURM) $(MPI)
@@ -59,7 +68,7 @@ check: setup ## format, lints, documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 bless: setup ## write the generated pages and golden texts anew
-	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs submit_scripts:: recipes
+	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs submit_scripts:: recipes kernels::compile
 
 man: build ## write the man pages to target/man
 	target/release/relion-rs man target/man
@@ -82,5 +91,7 @@ interop: build ## files to and from RELION (installs Debian's) and Python's star
 	@.ci/setup relion openmpi-bin python3-venv
 	tests/interop.sh target/release/relion-rs
 
-install: build ## install both programs to PREFIX/bin (default /usr/local)
+install: build ## install both programs to PREFIX/bin (default /usr/local), and what `make kernels` made
 	install -D -t $(or $(PREFIX),/usr/local)/bin target/release/relion-rs target/release/relion-rs-rank
+	if [ -d target/kernels ]; then \
+		install -D -m 644 -t $(or $(PREFIX),/usr/local)/lib/relion-rs/kernels target/kernels/*.cubin; fi

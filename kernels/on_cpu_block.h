@@ -23,6 +23,8 @@ struct uint3 {
     unsigned x, y, z;
 };
 
+// Nameless, so that the libraries of two scalars in one process have nothing in common.
+namespace {
 namespace cuda_on_cpu {
 
 constexpr unsigned WARP = 32;
@@ -429,3 +431,4 @@ void Block::meet_warp(unsigned mask, unsigned line, uint64_t given, unsigned sou
 }
 
 } // namespace cuda_on_cpu
+} // namespace

@@ -75,6 +75,22 @@ enum Verb {
     /// Measure a part of the engine, for `relion-rs bench`
     #[command(subcommand)]
     Bench(BenchVerb),
+    /// The kernels for GPUs
+    #[command(subcommand)]
+    Kernels(KernelsVerb),
+}
+
+#[derive(Subcommand)]
+enum KernelsVerb {
+    /// Compile the kernels ahead, in both precisions; needs NVRTC (a CUDA module, or RELION_RS_NVRTC) and no GPU
+    Build {
+        /// Folder for the files; PREFIX/lib/relion-rs/kernels beside PREFIX/bin is where the engine looks
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// GPUs, such as sm_80,sm_90a
+        #[arg(long, value_delimiter = ',', value_name = "LIST", default_values_t = device::Arch::ahead())]
+        arch: Vec<device::Arch>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -118,6 +134,9 @@ fn act(arguments: Arguments) -> Result<ExitCode> {
     }
     let resume = Resume { force: arguments.force, exact: arguments.exact };
     match (arguments.verb, arguments.run_dir) {
+        (Some(Verb::Kernels(KernelsVerb::Build { to, arch })), _) => {
+            build_kernels(&to, &arch, arguments.json).map(|()| ExitCode::Done)
+        }
         (Some(Verb::Checkpoint(verb)), _) => look(verb, arguments.json),
         (Some(Verb::Import { run_dir, optimiser }), _) => take_over(&RunDir::new(run_dir), &optimiser, arguments.json),
         (Some(Verb::Bench(BenchVerb::Gsd { run_dir, settings })), _) => measure_gsd(&run_dir, &settings),
@@ -191,6 +210,26 @@ fn probe() -> Result<ExitCode> {
     });
     print(&seen.to_string())?;
     Ok(ExitCode::Done)
+}
+
+/// Compiles kernels ahead, with a line a file.
+fn build_kernels(to: &Path, archs: &[device::Arch], json: bool) -> Result<()> {
+    if !json {
+        print(&format!("{:8} {:9} {:>9} {:>8}  compiler", "GPU", "precision", "bytes", "seconds"))?;
+    }
+    device::build(to, archs, |built| {
+        let (arch, precision) = (built.arch.name(), built.precision.name());
+        if json {
+            return print(
+                &serde_json::json!({
+                    "arch": arch, "precision": precision, "bytes": built.bytes, "seconds": built.seconds,
+                    "compiler": built.compiler, "file": built.file,
+                })
+                .to_string(),
+            );
+        }
+        print(&format!("{arch:8} {precision:9} {:9} {:8.1}  {}", built.bytes, built.seconds, built.compiler))
+    })
 }
 
 fn look(verb: CheckpointVerb, json: bool) -> Result<ExitCode> {

@@ -19,6 +19,20 @@ const AHEAD: [((u32, u32), &str); 8] = [
     ((12, 0), "sm_120"),
 ];
 
+impl std::fmt::Display for Arch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl std::str::FromStr for Arch {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        Self::parse(text).ok_or_else(|| "not a name such as sm_80 or sm_90a".to_string())
+    }
+}
+
 impl Arch {
     /// Those that are compiled ahead.
     pub fn ahead() -> Vec<Self> {

@@ -79,6 +79,17 @@ impl Places {
         })
     }
 
+    /// What compiled the kernels for a GPU, if they are there in both precisions.
+    pub fn compiler(&self, arch: &Arch, newest_major: i32) -> Option<String> {
+        let folders = || self.installed.iter().chain(&self.cache);
+        let of = |precision| {
+            let key = key(arch, precision);
+            folders().find_map(|folder| look(&path(folder, &key), &key, newest_major, &mut Vec::new()))
+        };
+        let (single, double) = (of(Precision::Single)?, of(Precision::Double)?);
+        (single.compiler == double.compiler).then_some(single.compiler)
+    }
+
     /// The file of a key, made by `make` (cubin, compiler) if it is nowhere.
     pub fn find_or_make(
         &self,

@@ -41,6 +41,8 @@ pub use cuda::driver_allocations;
 pub use cuda::libraries;
 #[cfg(feature = "cuda")]
 pub use cuda::open;
+#[cfg(feature = "cuda")]
+pub use cufft::CuFft;
 pub use found::Absent;
 pub use found::Found;
 pub use found::Library;

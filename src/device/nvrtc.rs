@@ -122,9 +122,14 @@ impl Nvrtc {
         self.version
     }
 
+    /// `12.9`.
+    pub fn version_text(&self) -> String {
+        format!("{}.{}", self.version.0, self.version.1)
+    }
+
     /// `NVRTC 12.9`.
     pub fn name(&self) -> String {
-        format!("NVRTC {}.{}", self.version.0, self.version.1)
+        format!("NVRTC {}", self.version_text())
     }
 
     /// Whether it knows these GPUs.

@@ -10,6 +10,8 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 
+use super::super::Absent;
+
 /// The oldest that has everything: CUDA 12.2, driver 535.
 const OLDEST: i32 = 12_020;
 /// Every function of the driver that is called here. One that is missing would end the process.
@@ -61,14 +63,8 @@ pub fn check(result: CUresult, doing: impl FnOnce() -> String) -> Result<()> {
 fn error(result: CUresult, doing: &str) -> Error {
     use CUresult as Code;
     let (code, fix) = match result {
-        Code::CUDA_ERROR_NO_DEVICE => (
-            ExitCode::Unavailable,
-            "Ask for a node with a GPU (in Slurm: --gpus), and see what `nvidia-smi` and CUDA_VISIBLE_DEVICES say.",
-        ),
-        Code::CUDA_ERROR_DEVICE_UNAVAILABLE => (
-            ExitCode::Unavailable,
-            "Another process has the GPU for itself (compute mode `exclusive`): wait for it, or ask for another GPU.",
-        ),
+        Code::CUDA_ERROR_NO_DEVICE => return Absent::Device.error(),
+        Code::CUDA_ERROR_DEVICE_UNAVAILABLE => return Absent::InUse { device: doing.to_string() }.error(),
         Code::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH
         | Code::CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE
         | Code::CUDA_ERROR_NOT_SUPPORTED
@@ -138,30 +134,31 @@ pub fn start() -> Result<i32> {
     started.clone().map_err(|(code, problem, fix)| Error::new(code, "CUDA", problem, fix))
 }
 
+/// 12.2 for 12020.
+pub fn cuda_text(version: i32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
+}
+
 fn first_start() -> Result<i32> {
-    let unavailable = |problem: String, fix: &str| Error::new(ExitCode::Unavailable, "CUDA", problem, fix);
+    let unusable = |cause: String| Absent::Driver { cause }.error();
     // SAFETY: loads libcuda.so, which is made to be loaded so.
     if !unsafe { sys::is_culib_present() } {
-        return Err(unavailable(
-            "there is no libcuda.so.1: NVIDIA's driver is not installed on this machine, or not in this container"
-                .to_string(),
-            "Run on a machine with an NVIDIA GPU (in a container: with --nv or --gpus), or compute on the CPU: \
-            --backend cpu.",
+        return Err(unusable(
+            "there is no libcuda.so.1 here (in a container: start it with --nv or --gpus)".to_string(),
         ));
     }
     // SAFETY: the library is there; the functions are only looked for.
     let missing = CALLED.iter().find(|name| unsafe { sys::culib().get::<*const ()>(name.as_bytes()) }.is_err());
-    let update = "Have NVIDIA's driver updated to 535 or later (CUDA 12.2), or compute on the CPU: --backend cpu.";
+    let too_old = |why: String| unusable(format!("it is too old, {why}; 535 (CUDA 12.2) or later is needed"));
     if let Some(missing) = missing {
-        return Err(unavailable(format!("the driver is too old: it has no {missing}"), update));
+        return Err(too_old(format!("it has no {missing}")));
     }
     let mut version = 0;
     // SAFETY: both functions are there.
     let (told, init) = unsafe { (sys::cuDriverGetVersion(&mut version), sys::cuInit(0)) };
     check(told, || "the driver's version".to_string())?;
     if version < OLDEST {
-        let known = format!("{}.{}", version / 1000, version % 1000 / 10);
-        return Err(unavailable(format!("the driver is too old: it knows CUDA {known}"), update));
+        return Err(too_old(format!("it knows CUDA {}", cuda_text(version))));
     }
     check(init, || "starting the driver".to_string())?;
     Ok(version)

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::error::ExitCode;
 use crate::error::Result;
 
+use super::super::Absent;
 use super::super::Found;
 use super::calls;
 use super::calls::check;
@@ -24,12 +25,15 @@ pub fn devices() -> Result<Vec<Found>> {
     let mut count = 0;
     // SAFETY: the driver was started.
     check(unsafe { sys::cuDeviceGetCount(&mut count) }, || "counting the GPUs".to_string())?;
-    (0..count).map(found).collect()
+    (0..count.max(0) as u32).map(found).collect()
 }
 
 /// The GPU of that uuid, or the first.
 pub fn choose(uuid: Option<&str>) -> Result<Found> {
     let all = devices()?;
+    if all.is_empty() {
+        return Err(Absent::Device.error());
+    }
     let list = all.iter().map(|found| found.uuid.as_str()).collect::<Vec<_>>().join(", ");
     let chosen = match uuid {
         Some(uuid) => all.into_iter().find(|found| found.uuid.eq_ignore_ascii_case(uuid)),
@@ -43,10 +47,10 @@ pub fn choose(uuid: Option<&str>) -> Result<Found> {
     })
 }
 
-pub fn handle(ordinal: i32) -> Result<CUdevice> {
+pub fn handle(ordinal: u32) -> Result<CUdevice> {
     let mut device = 0;
     // SAFETY: the driver was started, or there would be no ordinal.
-    check(unsafe { sys::cuDeviceGet(&mut device, ordinal) }, || format!("GPU {ordinal}"))?;
+    check(unsafe { sys::cuDeviceGet(&mut device, ordinal as i32) }, || format!("GPU {ordinal}"))?;
     Ok(device)
 }
 
@@ -58,7 +62,7 @@ pub fn attribute(device: CUdevice, attribute: Attribute) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::internal(format!("GPU {device}: {attribute:?} is {value}")))
 }
 
-fn found(ordinal: i32) -> Result<Found> {
+fn found(ordinal: u32) -> Result<Found> {
     let device = handle(ordinal)?;
     let mut name = [0u8; 256];
     let mut memory_bytes = 0;

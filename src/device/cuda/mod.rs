@@ -2,6 +2,7 @@
 
 mod calls;
 mod devices;
+mod libraries;
 mod memory;
 
 use std::collections::HashMap;
@@ -19,7 +20,9 @@ use crate::error::ExitCode;
 use crate::error::Result;
 
 use super::Arch;
+use super::CuFft;
 use super::Driver;
+use super::Fft;
 use super::Grid;
 use super::Identity;
 use super::MARKS;
@@ -34,6 +37,7 @@ use calls::check;
 use memory::Region;
 
 pub use devices::devices;
+pub use libraries::libraries;
 pub use memory::driver_allocations;
 
 /// `cuLaunchKernel`'s names for what follows in a list.
@@ -311,6 +315,15 @@ impl Driver for Cuda {
         let handle = self.stream(stream)?;
         // SAFETY: the stream is this device's.
         check(unsafe { sys::cuStreamSynchronize(handle) }, || format!("waiting for the stream {stream:?}"))
+    }
+
+    fn fft(&self, edge: usize, images: usize, work: u64, work_bytes: usize) -> Result<Option<Box<dyn Fft + '_>>> {
+        self.within(work, work_bytes, "transforms")?;
+        let stream = self.stream(Stream::Compute)?;
+        // SAFETY: context and stream live as long as this device, and so does what is returned; the caller leaves the
+        // memory of the region to it.
+        let fft = unsafe { CuFft::new(self.loaded.context, stream, edge, images, work, work_bytes) }?;
+        Ok(fft.map(|fft| Box::new(fft) as Box<dyn Fft>))
     }
 
     fn pinned(&self, bytes: usize) -> Result<Pinned> {
