@@ -34,7 +34,7 @@ pub struct Side {
     /// Of whole iterations.
     pub iterations: BTreeMap<u32, f64>,
     #[serde(skip)]
-    medians: Seconds,
+    pub(super) medians: Seconds,
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
