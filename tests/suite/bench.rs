@@ -72,6 +72,15 @@ fn a_recorded_run_tells_its_weights_and_its_memory() {
 }
 
 #[test]
+fn a_simulation_takes_its_map_in_another_box() {
+    let folder = stage();
+    let (code, text) = told(folder.path(), "simulate --map ref.mrc --box 40 --count 2 --out wide");
+    assert!(code == 0 && text.contains("2 images of 40 px"), "{text}");
+    let (code, text) = told(folder.path(), "simulate --map ref.mrc --box 41 --count 2 --out odd");
+    assert!(code == 64 && text.contains("--box 41"), "{text}");
+}
+
+#[test]
 fn jobs_are_timed_on_both_sides_or_it_is_told_why_not() {
     let folder = tempfile::tempdir().unwrap();
     let words = "bench speedup --count 16 --box 32 --iterations 1 --rounds 1 --kinds class3d --precision single \

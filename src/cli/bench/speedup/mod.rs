@@ -66,6 +66,9 @@ pub struct Arguments {
     pub flags: Vec<String>,
 }
 
+/// The rounds of a case, on CPUs and on a GPU.
+type Sides = [Vec<Seconds>; 2];
+
 /// A row that could not be measured, and why.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 struct Missing {
@@ -153,12 +156,7 @@ fn setup(arguments: &Arguments, folder: PathBuf) -> Result<Setup> {
 }
 
 /// Times all cases on both sides, each side first in every other round. A backend that is not there is tried once.
-fn rounds(
-    setup: &Setup,
-    cases: &[Case],
-    rounds: u32,
-    screen: &Screen,
-) -> Result<(Vec<[Vec<Seconds>; 2]>, Vec<Missing>)> {
+fn rounds(setup: &Setup, cases: &[Case], rounds: u32, screen: &Screen) -> Result<(Vec<Sides>, Vec<Missing>)> {
     let mut seconds = vec![[Vec::new(), Vec::new()]; cases.len()];
     let mut absent: Option<String> = None;
     for round in 0..rounds {
