@@ -3,8 +3,6 @@
 use crate::device;
 use crate::device::Driver;
 use crate::device::OnCpu;
-use crate::error::Error;
-use crate::error::ExitCode;
 use crate::error::Result;
 use crate::plan::BenchDevice;
 use crate::plan::Precision;
@@ -28,8 +26,9 @@ pub fn precision(precision: Precision) -> device::Precision {
 pub fn open(wanted: BenchDevice, scalar: Precision) -> Result<Opened> {
     let mut notes = Vec::new();
     if wanted != BenchDevice::Twin {
-        match gpu(precision(scalar)) {
-            Ok(driver) => {
+        // The first that this process sees, as for a run of one rank.
+        match device::open(None, precision(scalar)) {
+            Ok((driver, notes)) => {
                 let free_bytes = driver.free_bytes()? as usize;
                 return Ok(Opened { driver, is_twin: false, free_bytes, notes });
             }
@@ -41,13 +40,4 @@ pub fn open(wanted: BenchDevice, scalar: Precision) -> Result<Opened> {
     notes.push("the forms ran on the kernels' twin on the CPU: their seconds are the twin's, no GPU's".to_string());
     let free_bytes = driver.free_bytes()? as usize;
     Ok(Opened { driver: Box::new(driver), is_twin: true, free_bytes, notes })
-}
-
-fn gpu(_: device::Precision) -> Result<Box<dyn Driver>> {
-    Err(Error::new(
-        ExitCode::Unavailable,
-        "",
-        "this build has no CUDA",
-        "Build the engine with it: `cargo build --release --features cuda --bin relion-rs-rank`. Or use --device twin.",
-    ))
 }

@@ -333,9 +333,11 @@ fn widening<T: Scalar>(form: Form, group: &Group, reference_power: &[Vec<f64>]) 
         reference_power.iter().map(of_shell).fold(0.0, f64::max)
     };
     let coarse = group.shell[..group.coarse_count].iter().zip(&group.noise_weight);
-    // Power spectra hold half of |P|^2; no CTF exceeds 1.
-    let half_power: f64 = coarse.map(|(shell, v)| v * signal(usize::from(*shell))).sum();
-    form.widening(T::PRECISION, half_power)
+    // The mean of half the squared products |P|^2 v^2 |F|^2, F being noise of power 2/v and P itself. Power spectra hold
+    // half of |P|^2, whose square is twice the mean's in the mean over a shell; no CTF exceeds 1.
+    let squares =
+        coarse.map(|(shell, v)| v * signal(usize::from(*shell))).map(|power| 2.0 * power + 4.0 * power * power);
+    form.widening(T::PRECISION, squares.sum::<f64>().sqrt())
 }
 
 /// Builds the classes' references one after the other and sends them to the device. Returns their power spectra and

@@ -133,45 +133,69 @@ fn exact_forms<T: Scalar + Plain>(driver: &mut dyn Driver, (absolute, of_terms):
     }
 }
 
-/// On every device there is.
-fn on_devices(precision: Precision, body: impl Fn(&mut dyn Driver)) {
-    body(&mut twin(precision, 0));
-}
+/// Opens a device.
+type Open = fn(Precision) -> Box<dyn Driver>;
 
-#[test]
-fn exact_forms_keep_single_precision() {
-    on_devices(Precision::Single, |driver| exact_forms::<f32>(driver, SINGLE));
-}
-
-#[test]
-fn exact_forms_keep_double_precision() {
-    on_devices(Precision::Double, |driver| exact_forms::<f64>(driver, DOUBLE));
-}
-
-#[test]
-fn rounded_factors_err_as_stated() {
-    on_devices(Precision::Single, |driver| {
-        for size in &SIZES[3..] {
-            let operands = operands::<f32>(sizes(*size));
-            for form in forms::<f32>(driver).into_iter().filter(|form| !form.is_exact()) {
-                let found = energies(driver, &operands, form);
-                let stated = form.relative_rms(Precision::Single);
-                let (mut sum, mut count) = (0.0, 0.0);
-                each(&operands, &found, |energy, exact| {
-                    let relative = (energy - exact.energy).abs() / exact.spread;
-                    assert!(relative <= LARGEST_IN_RMS * stated, "{form:?} {size:?}: {energy} instead of {exact:?}");
-                    sum += relative * relative;
-                    count += 1.0;
-                });
-                let rms = f64::sqrt(sum / count);
-                assert!(rms <= stated && rms > 0.5 * stated, "{form:?} {size:?}: {rms:.2e}, {stated:.2e} are stated");
-            }
+/// The same tests on the twin and on the first GPU.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod on_twin {
+            $(#[test]
+            fn $name() {
+                super::$name(|precision| Box::new(super::twin(precision, 0)));
+            })*
         }
-    });
+
+        mod gpu {
+            $(#[test]
+            #[ignore = "needs a GPU"]
+            fn $name() {
+                super::$name(|precision| relion_rs::device::open(None, precision).unwrap().0);
+            })*
+        }
+    };
 }
 
-#[test]
-fn spreads_are_roots_of_half_the_squares() {
+on_both! {
+    exact_forms_keep_single_precision,
+    exact_forms_keep_double_precision,
+    rounded_factors_err_as_stated,
+    spreads_are_roots_of_half_the_squares,
+    correlations_and_excluded_particles,
+    an_energy_depends_on_its_own_row_and_column_only,
+    what_is_no_number_stays_in_its_place_and_shows,
+    half_powers_are_sums_of_squares,
+}
+
+fn exact_forms_keep_single_precision(open: Open) {
+    exact_forms::<f32>(&mut *open(Precision::Single), SINGLE);
+}
+
+fn exact_forms_keep_double_precision(open: Open) {
+    exact_forms::<f64>(&mut *open(Precision::Double), DOUBLE);
+}
+
+fn rounded_factors_err_as_stated(open: Open) {
+    let driver = &mut *open(Precision::Single);
+    for size in &SIZES[3..] {
+        let operands = operands::<f32>(sizes(*size));
+        for form in forms::<f32>(driver).into_iter().filter(|form| !form.is_exact()) {
+            let found = energies(driver, &operands, form);
+            let stated = form.relative_rms(Precision::Single);
+            let (mut sum, mut count) = (0.0, 0.0);
+            each(&operands, &found, |energy, exact| {
+                let relative = (energy - exact.energy).abs() / exact.spread;
+                assert!(relative <= LARGEST_IN_RMS * stated, "{form:?} {size:?}: {energy} instead of {exact:?}");
+                sum += relative * relative;
+                count += 1.0;
+            });
+            let rms = f64::sqrt(sum / count);
+            assert!(rms <= stated && rms > 0.5 * stated, "{form:?} {size:?}: {rms:.2e}, {stated:.2e} are stated");
+        }
+    }
+}
+
+fn spreads_are_roots_of_half_the_squares(open: Open) {
     fn check<T: Scalar + Plain>(driver: &mut dyn Driver, relative: f64) {
         for size in SIZES {
             let operands = operands::<T>(sizes(*size));
@@ -193,12 +217,11 @@ fn spreads_are_roots_of_half_the_squares() {
             }
         }
     }
-    on_devices(Precision::Single, |driver| check::<f32>(driver, 2e-6));
-    on_devices(Precision::Double, |driver| check::<f64>(driver, 1e-14));
+    check::<f32>(&mut *open(Precision::Single), 2e-6);
+    check::<f64>(&mut *open(Precision::Double), 1e-14);
 }
 
-#[test]
-fn correlations_and_excluded_particles() {
+fn correlations_and_excluded_particles(open: Open) {
     fn check<T: Scalar + Plain>(driver: &mut dyn Driver) {
         let mut operands = operands::<T>(sizes([40, 37, 5, 7]));
         operands.allowed = vec![1, 0, 1, 1, 0];
@@ -223,8 +246,8 @@ fn correlations_and_excluded_particles() {
             }
         }
     }
-    on_devices(Precision::Single, check::<f32>);
-    on_devices(Precision::Double, check::<f64>);
+    check::<f32>(&mut *open(Precision::Single));
+    check::<f64>(&mut *open(Precision::Double));
 }
 
 #[test]
@@ -246,8 +269,7 @@ fn the_order_of_threads_changes_no_bit() {
     check::<f64>();
 }
 
-#[test]
-fn an_energy_depends_on_its_own_row_and_column_only() {
+fn an_energy_depends_on_its_own_row_and_column_only(open: Open) {
     fn check<T: Scalar + Plain>(driver: &mut dyn Driver) {
         // A part of the poses and particles, and all of them.
         let whole = operands::<T>(sizes([45, 140, 7, 21]));
@@ -277,34 +299,31 @@ fn an_energy_depends_on_its_own_row_and_column_only() {
             }
         }
     }
-    on_devices(Precision::Single, check::<f32>);
-    on_devices(Precision::Double, check::<f64>);
+    check::<f32>(&mut *open(Precision::Single));
+    check::<f64>(&mut *open(Precision::Double));
 }
 
-#[test]
-fn what_is_no_number_stays_in_its_place_and_shows() {
-    on_devices(Precision::Single, |driver| {
-        let mut operands = operands::<f32>(sizes([20, 40, 3, 5]));
-        let stride = operands.sizes.stride();
-        operands.columns[7 * stride + 11] = f32::NAN;
-        for form in forms::<f32>(driver).into_iter().filter(|form| !form.is_narrow()) {
-            let found = energies(driver, &operands, form);
-            for q in 0..3 {
-                for t in 0..5 {
-                    let is_nan = (0..40).map(|pose| found[operands.sizes.at(q, pose, t)].is_nan());
-                    assert!(is_nan.into_iter().all(|is| is == (5 * q + t == 7)), "{form:?} {q} {t}");
-                }
+fn what_is_no_number_stays_in_its_place_and_shows(open: Open) {
+    let driver = &mut *open(Precision::Single);
+    let mut operands = operands::<f32>(sizes([20, 40, 3, 5]));
+    let stride = operands.sizes.stride();
+    operands.columns[7 * stride + 11] = f32::NAN;
+    for form in forms::<f32>(driver).into_iter().filter(|form| !form.is_narrow()) {
+        let found = energies(driver, &operands, form);
+        for q in 0..3 {
+            for t in 0..5 {
+                let is_nan = (0..40).map(|pose| found[operands.sizes.at(q, pose, t)].is_nan());
+                assert!(is_nan.into_iter().all(|is| is == (5 * q + t == 7)), "{form:?} {q} {t}");
             }
         }
-        // The form that scales refuses it.
-        let base = driver.reserve(trial::bytes::<f32>(&operands.sizes).unwrap()).unwrap();
-        let mut trial = Trial::upload(driver, base, &operands).unwrap();
-        assert!(trial.prepare(Form::Fp16).is_err());
-    });
+    }
+    // The form that scales refuses it.
+    let base = driver.reserve(trial::bytes::<f32>(&operands.sizes).unwrap()).unwrap();
+    let mut trial = Trial::upload(driver, base, &operands).unwrap();
+    assert!(trial.prepare(Form::Fp16).is_err());
 }
 
-#[test]
-fn half_powers_are_sums_of_squares() {
+fn half_powers_are_sums_of_squares(open: Open) {
     fn check<T: Scalar + Plain>(driver: &mut dyn Driver, relative: f64) {
         for size in SIZES {
             let operands = operands::<T>(sizes(*size));
@@ -322,6 +341,6 @@ fn half_powers_are_sums_of_squares() {
         }
     }
     // Sums of positive terms: no cancellation.
-    on_devices(Precision::Single, |driver| check::<f32>(driver, 2e-6));
-    on_devices(Precision::Double, |driver| check::<f64>(driver, 1e-14));
+    check::<f32>(&mut *open(Precision::Single), 2e-6);
+    check::<f64>(&mut *open(Precision::Double), 1e-14);
 }
