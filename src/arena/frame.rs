@@ -52,8 +52,12 @@ pub struct Place<'f, T> {
     /// Bytes from the start of the region.
     offset: usize,
     len: usize,
-    lifetime: PhantomData<(&'f (), fn() -> T)>,
+    lifetime: PhantomData<&'f ()>,
+    values: PhantomData<Values<T>>,
 }
+
+/// As little of a `T` as a function that makes one.
+type Values<T> = fn() -> T;
 
 impl<T> Clone for Place<'_, T> {
     fn clone(&self) -> Self {
@@ -81,7 +85,7 @@ impl<T> Place<'_, T> {
     /// The part `start..start + len`.
     pub fn part(&self, start: usize, len: usize) -> Self {
         assert!(start <= self.len && len <= self.len - start, "a part lies inside the whole");
-        Self { offset: self.offset + start * size_of::<T>(), len, lifetime: PhantomData }
+        Self { offset: self.offset + start * size_of::<T>(), len, lifetime: PhantomData, values: PhantomData }
     }
 }
 
@@ -221,7 +225,7 @@ impl<'f> Frame<'f> {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .allocation(self.kind, name, start, bytes);
-        Ok(Place { offset: start, len, lifetime: PhantomData })
+        Ok(Place { offset: start, len, lifetime: PhantomData, values: PhantomData })
     }
 
     /// `len` zeros.

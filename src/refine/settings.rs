@@ -25,7 +25,8 @@ use crate::plan::Precision;
 const DEVICE_BYTES: usize = 1 << 30;
 /// Blocks of a batch on a device when nothing else is said: enough to fill it, few enough to overlap.
 const DEVICE_BLOCKS: usize = 8;
-/// Budgets on a device are halved down to this.
+/// Budgets on a device are halved down to this before batches become smaller, and down to the least after that.
+const SMALL_DEVICE_BYTES: usize = 16 << 20;
 const LEAST_DEVICE_BYTES: usize = 1 << 20;
 
 /// Settings of the expectation step.
@@ -126,7 +127,7 @@ impl Settings {
     pub fn shrink_on_device(&mut self, keeps_batches: bool) -> bool {
         let Self::Device(config) = self else { return false };
         let largest = config.energy_bytes.max(config.weight_bytes);
-        if largest > LEAST_DEVICE_BYTES && largest > DEVICE_BYTES >> 6 {
+        if largest > SMALL_DEVICE_BYTES {
             halve_larger(config);
         } else if config.blocks_per_batch > 1 && !keeps_batches {
             config.blocks_per_batch /= 2;

@@ -229,12 +229,11 @@ impl Engine {
         let grid = Grid { orientations: &orientations, translations: &translations, search, comparison };
         let halves = halves(job, &state, &grid);
         let looks = Looks { last, reconstruct_images: last && job.inputs.has_reconstruct_images(), usual_spread };
-        let Prepared { step, settings, arena, mut device, .. } =
+        let Prepared { step, settings, arena, device, .. } =
             self.prepare::<T>(job, &state, &grid, &halves, &looks, share)?;
         arena.run(|run| {
             run.child(Kind::Iteration, |frame| -> Result<()> {
                 let tasks = tasks(job, &state, &grid, &halves, &looks);
-                let device = device.as_deref_mut();
                 let mut done = expect::<T>(job, follower, &tasks, share, &settings, frame, device)?.unwrap_or_default();
                 if follower.close(&mut done)? == Verdict::Stopped {
                     return Ok(());

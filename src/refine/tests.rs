@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::arena::Kind;
 use crate::arena::Layout;
+use crate::plan::Backend;
 use crate::plan::JobFile;
 use crate::plan::JobKind;
 use crate::plan::Layers;

@@ -11,6 +11,7 @@ mod dataset;
 mod drill;
 mod expectation;
 mod faults;
+mod gpu;
 mod imaging;
 mod import;
 mod job;

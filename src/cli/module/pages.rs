@@ -1,10 +1,11 @@
 //! The pages that an installed version brings along.
 
 /// All of them lie in one folder.
-const PAGES: [(&str, &str); 12] = [
+const PAGES: [(&str, &str); 13] = [
     ("quickstart.md", include_str!("../../../docs/quickstart.md")),
     ("cluster.md", include_str!("../../../docs/cluster.md")),
     ("submit.md", include_str!("../../../docs/submit.md")),
+    ("gpu.md", include_str!("../../../docs/gpu.md")),
     ("preemption.md", include_str!("../../../docs/preemption.md")),
     ("drill.md", include_str!("../../../docs/drill.md")),
     (BATCH_SCRIPTS, include_str!("../../../slurm/README.md")),

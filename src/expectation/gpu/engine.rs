@@ -161,8 +161,8 @@ fn host_reference<'f, T: Scalar>(
     tile: &mut Frame<'f>,
     geometry: &Geometry,
     threads: usize,
-) -> Result<(&'f mut [Complex<T>], &'f mut [Complex<T>])> {
-    Ok((tile.alloc("reference", geometry.rows.len())?, shape::projector_work::<T>(tile, geometry, threads)?))
+) -> Result<[&'f mut [Complex<T>]; 2]> {
+    Ok([tile.alloc("reference", geometry.rows.len())?, shape::projector_work::<T>(tile, geometry, threads)?])
 }
 
 /// Runs the step to its end. `sums` are zeros, one volume a class; see [`super::super::products::expect`].
@@ -354,7 +354,7 @@ fn send_references<T: Scalar>(
     let voxels = geometry.rows.len();
     for (number, class) in task.model.classes.iter().enumerate() {
         frame.child(Kind::Tile, |tile| -> Result<()> {
-            let (reference, work) = host_reference::<T>(tile, geometry, config.threads)?;
+            let [reference, work] = host_reference::<T>(tile, geometry, config.threads)?;
             powers.push(projector::build_into(&class.map.data, geometry, reference, work));
             dc.push(batch::reference_dc(geometry, reference));
             let place = link.at(volumes.references).plus(number * voxels).address();

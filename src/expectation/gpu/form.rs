@@ -80,11 +80,11 @@ impl Form {
     /// Error of a product `sum a_k b_k`, rms, over `sqrt(sum (a_k b_k)^2)`.
     ///
     /// Rounding to 11 bits errs by 2^-12 to 2^-11 at most, 2.1e-4 rms over evenly spread logarithms; two factors make
-    /// 2.9e-4. The exact forms only round sums: a few units in the last place over thousands of terms. The tests
-    /// measure all of them.
+    /// 2.9e-4, and 4e-4 where the few terms that count lie just above a power of two. The exact forms only round sums:
+    /// a few units in the last place over thousands of terms. The tests measure all of them.
     pub fn relative_rms(self, precision: Precision) -> f64 {
         match (self, precision) {
-            (Self::Tf32 | Self::Fp16, _) => 3e-4,
+            (Self::Tf32 | Self::Fp16, _) => 4e-4,
             (_, Precision::Single) => 2e-6,
             (_, Precision::Double) => 4e-15,
         }
@@ -137,6 +137,6 @@ mod tests {
     fn only_rounded_factors_widen() {
         assert_eq!(Form::ThreeTf32.widening(Precision::Single, 1e4), 0.0);
         let widened = Form::Tf32.widening(Precision::Single, 20.0);
-        assert!((0.02..0.03).contains(&widened), "{widened}");
+        assert!((0.03..0.035).contains(&widened), "{widened}");
     }
 }

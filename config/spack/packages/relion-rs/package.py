@@ -23,6 +23,7 @@ class RelionRs(CargoPackage):
     version("0.1.0", tag="v0.1.0")
 
     variant("mpi", default=False, description="Ranks by MPI, in the engine only")
+    variant("static-hdf5", default=False, description="An engine with its own HDF5")
     variant("cuda", default=False, description="GPUs; the libraries of CUDA are found at run time")
 
     depends_on("c", type="build")
@@ -40,7 +41,7 @@ class RelionRs(CargoPackage):
 
     @property
     def build_args(self):
-        features = [name for name in ("mpi", "cuda") if self.spec.satisfies("+" + name)]
+        features = [name for name in ("mpi", "cuda", "static-hdf5") if self.spec.satisfies("+" + name)]
         arguments = ["--locked"]
         if features:
             arguments += ["--features", ",".join(features)]

@@ -1,0 +1,74 @@
+//! Whole runs on a device, by the kernels' twin: what a person types, but for the GPU.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::verbs::JOB;
+use crate::verbs::stage;
+use crate::verbs::told;
+
+/// Single precision, two iterations: energies differ by 1e-3 at most, weights and so maps by about as much.
+const CLOSE: f64 = 1e-2;
+
+fn on_twin(folder: &Path, words: &str) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_relion-rs"));
+    let output = command.args(words.split_whitespace()).current_dir(folder).env("RELION_RS_TWIN", "yes");
+    let output = output.output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (output.status.code().unwrap_or(-1), text)
+}
+
+fn voxels(file: &Path) -> Vec<f64> {
+    let bytes = fs::read(file).unwrap();
+    bytes[1024..].chunks_exact(4).map(|v| f64::from(f32::from_le_bytes(v.try_into().unwrap()))).collect()
+}
+
+fn relative(a: &[f64], b: &[f64]) -> f64 {
+    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
+    (square(&mut a.iter().zip(b).map(|(a, b)| a - b)) / square(&mut b.iter().copied())).sqrt()
+}
+
+#[test]
+fn a_classification_on_a_device_is_that_of_the_cpu() {
+    let folder = stage();
+    let folder = folder.path();
+    let (code, text) = told(folder, &format!("run {JOB} --backend cpu --out cpu"));
+    assert_eq!(code, 0, "{text}");
+    let (code, text) = on_twin(folder, &format!("run {JOB} --backend cuda --out gpu"));
+    assert!(code == 0 && text.contains("backend cuda (asked for)"), "{text}");
+    for map in ["run_it002_class001.mrc", "run_it002_class002.mrc"] {
+        let miss = relative(&voxels(&folder.join("gpu").join(map)), &voxels(&folder.join("cpu").join(map)));
+        assert!(miss <= CLOSE, "{map}: {miss}");
+    }
+    // Memory of the device is that of the plan; neither threads nor less memory change a bit.
+    let progress = fs::read_to_string(folder.join("gpu/progress.jsonl")).unwrap();
+    let events: Vec<Value> = progress.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let figures: Vec<&Value> = events.iter().map(|e| &e["device"]).filter(|d| d["peak_bytes"].is_u64()).collect();
+    assert_eq!(figures.len(), 2, "{progress}");
+    for figures in figures {
+        assert_eq!(figures["peak_bytes"], figures["planned_bytes"]);
+    }
+    let less = JOB.replace("--threads 1", "--threads 2 --gpu-memory 8MiB");
+    let (code, text) = on_twin(folder, &format!("run {less} --backend cuda --out less"));
+    assert_eq!(code, 0, "{text}");
+    for file in ["run_it002_class001.mrc", "run_it002_class002.mrc", "run_it002_data.star"] {
+        assert_eq!(fs::read(folder.join("gpu").join(file)).unwrap(), fs::read(folder.join("less").join(file)).unwrap());
+    }
+    let (code, text) = on_twin(folder, &format!("run {JOB} --backend cuda --gpu-memory 100KiB --out none"));
+    assert!(code != 0 && text.contains("on the GPU") && text.contains("--gpu-memory"), "{text}");
+}
+
+#[test]
+fn cuda_that_is_not_there_is_no_cpu() {
+    if relion_rs::device::can_compute() {
+        return;
+    }
+    let folder = stage();
+    let (code, text) = told(folder.path(), &format!("run {JOB} --backend cuda --out gpu"));
+    assert!(code == 69 && text.contains("--backend cpu"), "{text}");
+    let (code, text) = told(folder.path(), &format!("run {JOB} --backend auto --out auto"));
+    assert!(code == 0 && text.contains("backend cpu ("), "{text}");
+}
