@@ -41,7 +41,7 @@ pub use libraries::libraries;
 pub use memory::driver_allocations;
 
 /// `cuLaunchKernel`'s names for what follows in a list.
-const BUFFER_POINTER: *mut c_void = 1 as *mut c_void;
+const BUFFER_POINTER: *mut c_void = std::ptr::without_provenance_mut(1);
 const BUFFER_SIZE: *mut c_void = 2 as *mut c_void;
 const END: *mut c_void = std::ptr::null_mut();
 
