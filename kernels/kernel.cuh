@@ -46,6 +46,11 @@ struct alignas(2 * sizeof(real)) complex {
     extern "C" __global__ __launch_bounds__(threads) void name(const __grid_constant__ arguments a)
 #endif
 
+// NVRTC has none of the C library's macros.
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+
 #define DEVICE static __device__ __forceinline__
 
 // The thread's number in a one-dimensional grid.

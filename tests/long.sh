@@ -45,6 +45,8 @@ if .ci/setup libopenmpi-dev openmpi-bin clang libclang-dev; then
 else
     echo "left out: ranks:: short:: full:: (they need MPI: libopenmpi-dev openmpi-bin clang libclang-dev)"
 fi
+# The kernels on the CPU, under sanitizers.
+CARGO=$cargo tests/sanitizers.sh
 # Installed versions under real module systems.
 code=0
 tests/modules.sh target/debug/relion-rs || code=$?

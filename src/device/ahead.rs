@@ -34,7 +34,7 @@ pub fn build(to: &Path, archs: &[Arch], mut tell: impl FnMut(&Built) -> Result<(
         let nvrtc = Nvrtc::find(arch, None)?;
         for precision in [Precision::Single, Precision::Double] {
             let start = Instant::now();
-            let compiled = nvrtc.compile(arch, precision, &[])?;
+            let compiled = nvrtc.compile(arch, precision)?;
             let key = cubin::key(arch, precision);
             let file = cubin::path(to, &key);
             cubin::write(&file, &key, &nvrtc.name(), &compiled.cubin)?;

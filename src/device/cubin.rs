@@ -75,7 +75,7 @@ impl Places {
     pub fn find(&self, arch: &Arch, precision: Precision, newest_major: i32) -> Result<Cubin> {
         self.find_or_make(&key(arch, precision), newest_major, || {
             let nvrtc = Nvrtc::find(arch, Some(newest_major))?;
-            Ok((nvrtc.compile(arch, precision, &[])?.cubin, nvrtc.name()))
+            Ok((nvrtc.compile(arch, precision)?.cubin, nvrtc.name()))
         })
     }
 

@@ -148,32 +148,41 @@ impl Nvrtc {
         Ok(archs.contains(&arch.number()))
     }
 
-    /// Compiles all kernels, and `more`.
+    /// Compiles all kernels.
     ///
     /// # Errors
     /// `Unavailable` for GPUs that this version does not offer; `Internal` for a kernel that is wrong.
-    pub fn compile(&self, arch: &Arch, precision: Precision, more: &[Source]) -> Result<Compiled> {
+    pub fn compile(&self, arch: &Arch, precision: Precision) -> Result<Compiled> {
+        self.compile_only(arch, precision, Source::ALL)
+    }
+
+    /// Compiles these files, which may include any.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub fn compile_only(&self, arch: &Arch, precision: Precision, files: &[Source]) -> Result<Compiled> {
         if !self.offers(arch)? {
             let problem = format!("{} does not offer {}", self.name(), arch.name());
             return Err(Error::new(ExitCode::Unavailable, "NVRTC", problem, "Take another version of CUDA."));
         }
-        let sources = || Source::ALL.iter().chain(more);
         let text = |text: &str| CString::new(text).map_err(|cause| Error::internal(format!("kernels: {cause}")));
-        let texts = sources().map(|source| text(source.text)).collect::<Result<Vec<_>>>()?;
-        let names = sources().map(|source| text(source.name)).collect::<Result<Vec<_>>>()?;
+        let headers = || Source::ALL.iter().chain(files);
+        let texts = headers().map(|source| text(source.text)).collect::<Result<Vec<_>>>()?;
+        let names = headers().map(|source| text(source.name)).collect::<Result<Vec<_>>>()?;
         let mut options = OPTIONS.iter().map(|option| text(option)).collect::<Result<Vec<_>>>()?;
         options.push(text(&format!("--gpu-architecture={}", arch.name()))?);
         options.push(text(&format!("-DREAL={}", precision.scalar()))?);
-        let (main, name) = (text(&Source::program_with(more))?, text("kernels.cu")?);
+        let (main, name) = (text(&Source::program_of(files))?, text("kernels.cu")?);
         let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
-        let (texts, names, options) = (pointers(&texts), pointers(&names), (pointers(&options), options));
+        let (texts, names, options) =
+            ((pointers(&texts), texts), (pointers(&names), names), (pointers(&options), options));
 
         let mut program: Program = std::ptr::null_mut();
         // SAFETY: as documented; all strings live until the end of this function.
         unsafe {
             let create: Symbol<Create> = self.get("nvrtcCreateProgram\0")?;
-            let count = texts.len() as c_int;
-            let code = create(&mut program, main.as_ptr(), name.as_ptr(), count, texts.as_ptr(), names.as_ptr());
+            let count = texts.0.len() as c_int;
+            let code = create(&mut program, main.as_ptr(), name.as_ptr(), count, texts.0.as_ptr(), names.0.as_ptr());
             self.check(code, "nvrtcCreateProgram")?;
         }
         // SAFETY: the program was created above and is destroyed once, below.

@@ -43,7 +43,7 @@ macro_rules! sources {
 }
 
 impl Source {
-    /// All files, headers first. One program holds every kernel: [`Self::program`].
+    /// All files, headers first. One program holds every kernel: [`Self::program_of`].
     pub const ALL: &[Self] = sources![
         "kernel.cuh": true,
         "volume.cuh": true,
@@ -95,14 +95,9 @@ impl Source {
         "on_cpu_stack.h": true,
     ];
 
-    /// The one file that is compiled: it includes all others by name.
-    pub fn program() -> String {
-        Self::program_with(&[])
-    }
-
-    /// The same with more files.
-    pub fn program_with(more: &[Self]) -> String {
-        let files = Self::ALL.iter().chain(more).filter(|source| !source.is_header);
+    /// The one file that is compiled: it includes these by name, but for headers.
+    pub fn program_of(files: &[Self]) -> String {
+        let files = files.iter().filter(|source| !source.is_header);
         files.map(|source| format!("#include \"{}\"\n", source.name)).collect()
     }
 

@@ -73,7 +73,7 @@ fn compile(precision: Precision, more: &[Source], flags: &str, folder: &Path, to
         std::fs::write(&path, source.text).map_err(writing(&path))?;
     }
     let program = work.path().join("kernels.cpp");
-    std::fs::write(&program, Source::program_with(more)).map_err(writing(&program))?;
+    std::fs::write(&program, Source::program_of(&[Source::ALL, more].concat())).map_err(writing(&program))?;
     let made = work.path().join("kernels.so");
     let mut command = Command::new(COMPILER);
     command.args(LANGUAGE).arg(format!("-DREAL={}", precision.scalar())).args(flags.split_whitespace());
