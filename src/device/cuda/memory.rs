@@ -1,6 +1,7 @@
 //! Memory that the driver gives: one region on the device, and page-locked memory of the host. All of it comes from
 //! here, so that it can be counted.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -12,6 +13,7 @@ use crate::error::Result;
 use super::super::Pinned;
 use super::super::PinnedMemory;
 use super::calls::check;
+use super::context::Context;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -38,18 +40,20 @@ pub fn free_bytes() -> Result<u64> {
 
 /// Memory of the device.
 pub struct Region {
+    context: Arc<Context>,
     base: u64,
     bytes: u64,
 }
 
 impl Region {
-    pub fn new(bytes: usize, uuid: &str) -> Result<Self> {
+    pub fn new(context: &Arc<Context>, bytes: usize, uuid: &str) -> Result<Self> {
+        context.enter()?;
         let mut base = 0;
         // The driver refuses to give nothing.
         let size = bytes.max(1);
         // SAFETY: a context is current; `drop` gives it back.
         allocate(&format!("reserving {bytes} bytes on GPU {uuid}"), || unsafe { sys::cuMemAlloc_v2(&mut base, size) })?;
-        Ok(Self { base, bytes: bytes as u64 })
+        Ok(Self { context: context.clone(), base, bytes: bytes as u64 })
     }
 
     pub fn base(&self) -> u64 {
@@ -67,14 +71,16 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: it was allocated and is freed once; the driver waits for work that uses it.
-        unsafe { sys::cuMemFree_v2(self.base) };
+        if self.context.enter().is_ok() {
+            // SAFETY: it was allocated in this context and is freed once; the driver waits for work that uses it.
+            unsafe { sys::cuMemFree_v2(self.base) };
+        }
     }
 }
 
 /// Page-locked memory of the host.
 struct Locked {
-    context: sys::CUcontext,
+    context: Arc<Context>,
     at: *mut u8,
     bytes: usize,
 }
@@ -84,7 +90,8 @@ unsafe impl Send for Locked {}
 // SAFETY: as above; shared references only read.
 unsafe impl Sync for Locked {}
 
-pub fn pinned(context: sys::CUcontext, bytes: usize) -> Result<Pinned> {
+pub fn pinned(context: &Arc<Context>, bytes: usize) -> Result<Pinned> {
+    context.enter()?;
     let mut at = std::ptr::null_mut();
     let size = bytes.max(1);
     // SAFETY: the context is current; `drop` gives the memory back.
@@ -94,7 +101,7 @@ pub fn pinned(context: sys::CUcontext, bytes: usize) -> Result<Pinned> {
     let at: *mut u8 = at.cast();
     // SAFETY: just allocated, this long.
     unsafe { std::ptr::write_bytes(at, 0, size) };
-    Ok(Pinned::new(Box::new(Locked { context, at, bytes })))
+    Ok(Pinned::new(Box::new(Locked { context: context.clone(), at, bytes })))
 }
 
 impl PinnedMemory for Locked {
@@ -111,12 +118,9 @@ impl PinnedMemory for Locked {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // SAFETY: it was allocated in this context and is freed once. Where the device was closed before, its context is
-        // gone and its memory with it; then the driver refuses.
-        unsafe {
-            if sys::cuCtxSetCurrent(self.context) == CUresult::CUDA_SUCCESS {
-                sys::cuMemFreeHost(self.at.cast());
-            }
+        if self.context.enter().is_ok() {
+            // SAFETY: it was allocated in this context and is freed once.
+            unsafe { sys::cuMemFreeHost(self.at.cast()) };
         }
     }
 }

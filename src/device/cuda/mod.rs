@@ -1,6 +1,7 @@
 //! A GPU by CUDA's driver. The program starts without a driver too: it is loaded when a GPU is asked for.
 
 mod calls;
+mod context;
 mod devices;
 mod libraries;
 mod memory;
@@ -9,6 +10,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 use std::sync::Mutex;
 
 use cudarc::driver::sys;
@@ -34,6 +36,7 @@ use super::STREAMS;
 use super::Stream;
 use super::cubin;
 use calls::check;
+use context::Context;
 use memory::Region;
 
 pub use devices::devices;
@@ -47,7 +50,6 @@ const END: *mut c_void = std::ptr::null_mut();
 
 /// A GPU that is in use.
 pub struct Cuda {
-    // Dropped in this order.
     region: Option<Region>,
     loaded: Loaded,
     identity: Identity,
@@ -55,8 +57,7 @@ pub struct Cuda {
 
 /// What the driver holds for a device; released together.
 struct Loaded {
-    device: sys::CUdevice,
-    context: sys::CUcontext,
+    context: Arc<Context>,
     module: sys::CUmodule,
     streams: Vec<sys::CUstream>,
     marks: Vec<sys::CUevent>,
@@ -116,7 +117,7 @@ impl Cuda {
 
     /// The stream, on a thread that may use it.
     fn stream(&self, stream: Stream) -> Result<sys::CUstream> {
-        self.loaded.enter()?;
+        self.loaded.context.enter()?;
         Ok(self.loaded.streams[stream as usize])
     }
 
@@ -136,8 +137,7 @@ impl Cuda {
 impl Loaded {
     fn load(device: sys::CUdevice, uuid: &str, cubin: &super::Cubin) -> Result<Self> {
         let mut loaded = Self {
-            device,
-            context: std::ptr::null_mut(),
+            context: Arc::new(Context::retain(device, uuid)?),
             module: std::ptr::null_mut(),
             streams: Vec::with_capacity(STREAMS),
             marks: Vec::with_capacity(MARKS),
@@ -146,10 +146,7 @@ impl Loaded {
         };
         // SAFETY: the device is the driver's; what is made here is released by `drop`, also after an error.
         unsafe {
-            let mut context = std::ptr::null_mut();
-            check(sys::cuDevicePrimaryCtxRetain(&mut context, device), || format!("opening GPU {uuid}"))?;
-            loaded.context = context;
-            loaded.enter()?;
+            loaded.context.enter()?;
             let result = sys::cuModuleLoadData(&mut loaded.module, cubin.bytes.as_ptr().cast());
             check(result, || format!("loading kernels ({}, {}) into GPU {uuid}", cubin.from, cubin.compiler))?;
             for _ in 0..STREAMS {
@@ -166,12 +163,6 @@ impl Loaded {
             }
         }
         Ok(loaded)
-    }
-
-    /// Makes the device the present thread's.
-    fn enter(&self) -> Result<()> {
-        // SAFETY: the context lives as long as this.
-        check(unsafe { sys::cuCtxSetCurrent(self.context) }, || "changing to the GPU".to_string())
     }
 
     /// The function of a kernel, which may have all shared memory there is.
@@ -201,12 +192,11 @@ impl Loaded {
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        if self.context.is_null() {
+        if self.context.enter().is_err() {
             return;
         }
         // SAFETY: each was made by `load` and is released once; nothing can be done about a refusal.
         unsafe {
-            sys::cuCtxSetCurrent(self.context);
             for event in self.marks.drain(..) {
                 sys::cuEventDestroy_v2(event);
             }
@@ -217,7 +207,6 @@ impl Drop for Loaded {
             if !self.module.is_null() {
                 sys::cuModuleUnload(self.module);
             }
-            sys::cuDevicePrimaryCtxRelease_v2(self.device);
         }
     }
 }
@@ -228,16 +217,16 @@ impl Driver for Cuda {
     }
 
     fn reserve(&mut self, bytes: usize) -> Result<u64> {
-        self.loaded.enter()?;
+        self.loaded.context.enter()?;
         self.region = None;
-        let region = Region::new(bytes, &self.identity.uuid)?;
+        let region = Region::new(&self.loaded.context, bytes, &self.identity.uuid)?;
         let base = region.base();
         self.region = Some(region);
         Ok(base)
     }
 
     fn free_bytes(&self) -> Result<u64> {
-        self.loaded.enter()?;
+        self.loaded.context.enter()?;
         Ok(memory::free_bytes()? + self.region.as_ref().map_or(0, Region::bytes))
     }
 
@@ -302,7 +291,7 @@ impl Driver for Cuda {
     }
 
     fn seconds(&self, from: Mark, to: Mark) -> Result<f64> {
-        self.loaded.enter()?;
+        self.loaded.context.enter()?;
         let (start, end) = (self.event(from)?, self.event(to)?);
         let mut milliseconds = 0.0f32;
         // SAFETY: both are this device's.
@@ -322,12 +311,12 @@ impl Driver for Cuda {
         let stream = self.stream(Stream::Compute)?;
         // SAFETY: context and stream live as long as this device, and so does what is returned; the caller leaves the
         // memory of the region to it.
-        let fft = unsafe { CuFft::new(self.loaded.context, stream, edge, images, work, work_bytes) }?;
+        let fft = unsafe { CuFft::new(self.loaded.context.handle(), stream, edge, images, work, work_bytes) }?;
         Ok(fft.map(|fft| Box::new(fft) as Box<dyn Fft>))
     }
 
     fn pinned(&self, bytes: usize) -> Result<Pinned> {
-        self.loaded.enter()?;
-        memory::pinned(self.loaded.context, bytes)
+        self.loaded.context.enter()?;
+        memory::pinned(&self.loaded.context, bytes)
     }
 }
