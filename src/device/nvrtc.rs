@@ -166,7 +166,9 @@ impl Nvrtc {
             return Err(Error::new(ExitCode::Unavailable, "NVRTC", problem, "Take another version of CUDA."));
         }
         let text = |text: &str| CString::new(text).map_err(|cause| Error::internal(format!("kernels: {cause}")));
-        let headers = || Source::ALL.iter().chain(files);
+        // A name may be there once.
+        let is_more = |file: &&Source| Source::ALL.iter().all(|known| known.name != file.name);
+        let headers = || Source::ALL.iter().chain(files.iter().filter(is_more));
         let texts = headers().map(|source| text(source.text)).collect::<Result<Vec<_>>>()?;
         let names = headers().map(|source| text(source.name)).collect::<Result<Vec<_>>>()?;
         let mut options = OPTIONS.iter().map(|option| text(option)).collect::<Result<Vec<_>>>()?;

@@ -1,6 +1,7 @@
 //! The kernels by NVIDIA's compiler, which needs no GPU: every architecture, what each kernel takes, and the cache.
 //! `kernels/nvrtc.sh` fetches the compilers.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -13,6 +14,7 @@ use relion_rs::device::Nvrtc;
 use relion_rs::device::Places;
 use relion_rs::device::Precision;
 use relion_rs::device::Source;
+use relion_rs::device::Usage;
 
 /// The versions in the table of `kernels/README.md`.
 const MAJORS: [i32; 2] = [12, 13];
@@ -99,11 +101,16 @@ fn what_the_kernels_take_is_in_the_table() {
     let mut table =
         "| kernel | registers, single | double | static shared memory, single | double |\n|---|---|---|---|---|\n"
             .to_string();
-    for (single, double) in single.iter().zip(&double) {
-        assert_eq!(single.kernel, double.kernel);
-        let (a, b) = (single, double);
-        let row = format!("{} | {} | {} | {}", a.registers, b.registers, a.shared_bytes, b.shared_bytes);
-        writeln!(table, "| `{}` | {row} |", single.kernel).unwrap();
+    let names: BTreeSet<&str> = single.iter().chain(&double).map(|usage| usage.kernel.as_str()).collect();
+    for name in names {
+        // Some are of one precision only.
+        let told = |usages: &[Usage], number: fn(&Usage) -> u32| {
+            let usage = usages.iter().find(|usage| usage.kernel == name);
+            usage.map_or("-".to_string(), |usage| number(usage).to_string())
+        };
+        let [a, b] = [&single, &double].map(|usages| told(usages, |usage| usage.registers));
+        let [c, d] = [&single, &double].map(|usages| told(usages, |usage| usage.shared_bytes));
+        writeln!(table, "| `{name}` | {a} | {b} | {c} | {d} |").unwrap();
     }
     let (path, text) = readme();
     let (before, rest) = text.split_once(USAGES_BEGIN).unwrap();
