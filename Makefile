@@ -38,6 +38,7 @@ nvrtc: ## fetch NVIDIA's compiler of kernels into target/nvrtc; needs no GPU
 	kernels/nvrtc.sh
 
 kernels: build nvrtc ## compile the kernels for all kinds of GPUs into target/kernels; needs no GPU
+	rm -rf target/kernels
 	RELION_RS_NVRTC=target/nvrtc/12/libnvrtc.so.12 target/release/relion-rs-rank kernels build --to target/kernels
 
 test-cluster: setup ## refinements under a real Slurm, started on this machine; needs root (installs Debian's slurm-wlm)
@@ -55,7 +56,7 @@ test-mpich: setup ## the same with MPICH instead of OpenMPI
 	MPICC=mpicc.mpich RELION_RS_MPIRUN=mpiexec.mpich \
 		$(CARGO) test --locked --features mpi --target-dir target/mpich --test suite -- ranks::
 
-test-long: setup ## the test suite with the long tests
+test-long: setup nvrtc ## the test suite with the long tests
 	CARGO=$(CARGO) tests/long.sh
 
 test-modules: setup ## install into a folder and use it by Lmod and by environment-modules
@@ -65,9 +66,10 @@ test-modules: setup ## install into a folder and use it by Lmod and by environme
 check: setup ## format, lints, documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --features cuda --lib --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
-bless: setup ## write the generated pages and golden texts anew
+bless: setup nvrtc ## write the generated pages and golden texts anew
 	BLESS=1 $(CARGO) test --locked --test suite -- cli:: docs submit_scripts:: recipes kernels::compile
 
 man: build ## write the man pages to target/man

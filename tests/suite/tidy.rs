@@ -1,6 +1,7 @@
 //! The rooms of `src/`, the arrows between them, the size of each file, and where `unsafe` may be.
 //! `docs/ARCHITECTURE.md` says why.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -232,4 +233,24 @@ fn the_launcher_needs_nothing_but_the_c_library() {
     for library in &libraries {
         assert!(c_library.iter().any(|allowed| library.starts_with(allowed)), "the launcher links {library}");
     }
+}
+
+/// A function that the driver lacks would end the process where it is called.
+#[test]
+fn every_call_of_the_driver_is_looked_for_first() {
+    let mut called = BTreeSet::new();
+    let mut listed = BTreeSet::new();
+    for (file, text) in sources() {
+        if !file.starts_with("device/cuda/") {
+            continue;
+        }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        for rest in text.split("sys::cu").skip(1).filter(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase())) {
+            called.insert(format!("cu{}", rest.chars().take_while(|c| is_name(*c)).collect::<String>()));
+        }
+        let names = text.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
+        listed.extend(names.filter(|name| name.starts_with("cu") && name.chars().all(is_name)).map(str::to_string));
+    }
+    assert!(called.len() > 20, "the calls were not found");
+    assert_eq!(called, listed, "the list CALLED of src/device/cuda/calls.rs");
 }
