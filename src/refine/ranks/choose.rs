@@ -45,9 +45,12 @@ fn on_cpus(places: &[Place], why: &str) -> Choice {
 }
 
 fn on_gpus(places: &[Place], first: usize, may_share: bool, why: &str) -> Result<Choice, Refusal> {
-    let place_of = |rank: usize| match places.len() {
-        1 => String::new(),
-        _ => format!("rank {rank} on {}: ", places[rank].host),
+    // What holds for all of them needs no place.
+    let is_everywhere =
+        |rank: usize| places[first..].iter().all(|place| place.sight.absent == places[rank].sight.absent);
+    let place_of = |rank: usize| match is_everywhere(rank) {
+        true => String::new(),
+        false => format!("rank {rank} on {}: ", places[rank].host),
     };
     if let Some(rank) = (first..places.len()).find(|rank| places[*rank].sight.devices.is_empty()) {
         let (problem, fix) = places[rank].sight.absent.clone().unwrap_or_default();
@@ -171,7 +174,7 @@ mod tests {
         assert_eq!((choice.backend, &*choice.why), (Backend::Cpu, "rank 1 on b: no GPU is visible"));
         let choice = auto(&vec![place("a", &["GPU-1"]); 2]);
         assert!(choice.backend == Backend::Cpu && choice.why.contains("share NVIDIA A100, GPU-1"), "{choice:?}");
-        let choice = auto(&[place("a", &[])]);
+        let choice = auto(&[place("a", &[]), place("b", &[])]);
         assert_eq!((choice.backend, &*choice.why), (Backend::Cpu, "no GPU is visible"));
     }
 
