@@ -79,7 +79,7 @@ fn table(estimate: &Estimate) -> String {
             step.poses,
             step.translations,
             size(step.arena),
-            size(step.beside.total()),
+            size(step.beside.total() + step.staging),
             size(step.total),
             on_gpu(step.device.as_ref().map(|device| size(device.peak)).unwrap_or_default()),
             duration(step.seconds),
@@ -89,8 +89,10 @@ fn table(estimate: &Estimate) -> String {
         text.push_str(&format!("\nThe most of the arena of the {} iteration:\n", largest.name));
         text.push_str(&rows(&largest.allocations));
         let b = &largest.beside;
+        let staging =
+            if largest.staging > 0 { format!(", images for the GPU {}", size(largest.staging)) } else { String::new() };
         text.push_str(&format!(
-            "Beside it: maps {}, particles {}, tables {}, program {}\n",
+            "Beside it: maps {}, particles {}, tables {}, program {}{staging}\n",
             size(b.models),
             size(b.particles),
             size(b.tables),

@@ -88,7 +88,7 @@ pub const STREAMS: usize = 3;
 pub struct Mark(pub usize);
 
 /// Marks of a device.
-pub const MARKS: usize = 16;
+pub const MARKS: usize = 64;
 
 /// How a kernel is spread out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

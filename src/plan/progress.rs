@@ -277,7 +277,9 @@ pub struct DeviceFigures {
     pub planned_bytes: u64,
     pub reserved_bytes: u64,
     pub peak_bytes: u64,
-    /// Share of each phase's time in which it computed, 0 to 1.
+    /// Particles whose images stay there.
+    pub resident_images: usize,
+    /// Share of the expectation step's time in which it computed, by what it computed, 0 to 1.
     pub busy: BTreeMap<String, f64>,
 }
 

@@ -147,9 +147,15 @@ impl<'a> Account<'a> {
         self.progress.write(Event::Phase { iteration: self.iteration, name: name.to_owned(), seconds })
     }
 
+    /// Shares of the expectation step's time, which is not divided yet, by what was worked for.
+    pub fn busy(&self, work: &Work) -> BTreeMap<String, f64> {
+        let whole = self.phases.get(EXPECTATION).copied().filter(|seconds| *seconds > 0.0);
+        whole.iter().flat_map(|whole| parts(work).map(|(name, seconds)| (name.to_owned(), seconds / whole))).collect()
+    }
+
     /// Divides the time of the expectation step into its parts.
     pub fn divide_expectation(&mut self, work: &Work) {
-        let parts = [("images", work.images), ("coarse", work.coarse), ("fine", work.fine), ("sums", work.sums)];
+        let parts = parts(work);
         if let Some(rest) = self.phases.get_mut(EXPECTATION) {
             *rest -= parts.iter().map(|(_, seconds)| seconds).sum::<f64>();
         }
@@ -203,18 +209,9 @@ impl<'a> Account<'a> {
     }
 
     pub fn iteration_finished(&mut self, state: &State, used_size: usize, memory: Memory) -> Result<()> {
-        let point = |event: &crate::arena::Event| ArenaPoint {
-            seconds: event.seconds,
-            frame: event.kind.name().to_owned(),
-            top_bytes: event.top as u64,
-        };
-        let frames: Vec<crate::arena::Event> = memory.events.iter().filter(|e| e.is_of_frame()).copied().collect();
-        let stride = frames.len().div_ceil(MOST_TRACE_POINTS).max(1);
-        // Of events that fall together the highest counts.
-        let highest = |events: &[crate::arena::Event]| events.iter().max_by_key(|event| event.top).map(point);
-        let points = frames.chunks(stride).filter_map(highest).collect();
-        let requests = memory.events.iter().take(MOST_REQUESTS).map(request).collect();
-        self.progress.write(Event::ArenaTrace { points, requests, batches: memory.batches, device: false })?;
+        for (events, device) in memory.events.iter().zip([false, true]).filter(|(events, _)| !events.is_empty()) {
+            self.progress.write(trace(events, memory.batches, device))?;
+        }
         let (half, sampling, convergence) = (&state.halves[0], &state.sampling, &state.convergence);
         let classes = || state.halves[0].classes.iter();
         let finished = IterationFinished {
@@ -266,6 +263,30 @@ impl<'a> Account<'a> {
             cpu_seconds: cpu_seconds() - self.begin_cpu,
             resident_peak_bytes: resident_peak_bytes(),
         })
+    }
+}
+
+/// Parts of the expectation step.
+fn parts(work: &Work) -> [(&'static str, f64); 4] {
+    [("images", work.images), ("coarse", work.coarse), ("fine", work.fine), ("sums", work.sums)]
+}
+
+/// The trace of an arena.
+fn trace(events: &[crate::arena::Event], batches: usize, device: bool) -> Event {
+    let point = |event: &crate::arena::Event| ArenaPoint {
+        seconds: event.seconds,
+        frame: event.kind.name().to_owned(),
+        top_bytes: event.top as u64,
+    };
+    let frames: Vec<crate::arena::Event> = events.iter().filter(|e| e.is_of_frame()).copied().collect();
+    let stride = frames.len().div_ceil(MOST_TRACE_POINTS).max(1);
+    // Of events that fall together the highest counts.
+    let highest = |events: &[crate::arena::Event]| events.iter().max_by_key(|event| event.top).map(point);
+    Event::ArenaTrace {
+        points: frames.chunks(stride).filter_map(highest).collect(),
+        requests: events.iter().take(MOST_REQUESTS).map(request).collect(),
+        batches,
+        device,
     }
 }
 

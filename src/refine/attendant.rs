@@ -9,6 +9,7 @@ use crate::checkpoint::Part;
 use crate::error::Result;
 use crate::expectation::SumVoxel;
 use crate::expectation::Task;
+use crate::expectation::gpu::DeviceFrame;
 use crate::expectation::products;
 use crate::expectation::products::Earlier;
 use crate::expectation::products::Finished;
@@ -18,7 +19,6 @@ use crate::expectation::products::Supply;
 use crate::product::Voxel;
 
 use super::scribe::DoneHalf;
-use super::settings::DeviceFrame;
 use super::settings::Settings;
 use super::stop::Stop;
 
@@ -58,7 +58,7 @@ pub fn expect_half<'f, T: crate::expectation::Scalar>(
     task: &Task<'_>,
     settings: &Settings,
     frame: &mut Frame<'f>,
-    device: Option<&mut DeviceFrame<'_, '_>>,
+    device: Option<DeviceFrame<'_, '_>>,
     done: &mut Vec<DoneHalf<'f>>,
 ) -> Result<Option<()>> {
     let stop = attendant.stop();

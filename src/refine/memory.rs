@@ -110,8 +110,10 @@ pub fn settings(plan: &Plan, inputs: &Inputs, on_device: Option<(u32, u32)>) -> 
 pub struct Fitting {
     pub settings: Settings,
     pub host: Layout,
-    /// Empty without a device.
+    /// Empty without a device; without resident images.
     pub device: Layout,
+    /// Bytes of page-locked memory.
+    pub staging: usize,
 }
 
 /// The largest settings up to `settings` with which arena and the rest fit `plan.memory_bytes`, and the device's arena
@@ -130,7 +132,7 @@ pub fn fit<T: Scalar>(
     let mut settings = *settings;
     let keeps_batches = plan.blocks_per_batch.is_some();
     loop {
-        let device = settings.device_layout::<T>(tasks)?;
+        let device = settings.device_layout::<T>(tasks, 0)?;
         if device_bytes.is_some_and(|most| device.peak as u64 > most) {
             if settings.shrink_on_device(keeps_batches) {
                 continue;
@@ -147,9 +149,10 @@ pub fn fit<T: Scalar>(
             ));
         }
         let host = layout::<T>(tasks, step, &settings)?;
-        let needed = host.peak + beside.total();
+        let staging = settings.staging_bytes::<T>(tasks)?;
+        let needed = host.peak + beside.total() + staging;
         let Some(cap) = plan.memory_bytes.filter(|cap| needed as u64 > *cap) else {
-            return Ok(Fitting { settings, host, device });
+            return Ok(Fitting { settings, host, device, staging });
         };
         let copy_bytes = plan.classes * step.geometry.rows.len() * size_of::<SumVoxel>();
         let is_smaller = match &mut settings {

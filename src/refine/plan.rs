@@ -66,6 +66,8 @@ pub struct Step {
     /// Bytes of the arena, and beside it.
     pub arena: usize,
     pub beside: Beside,
+    /// Page-locked memory, where images wait for their way to a GPU.
+    pub staging: usize,
     pub total: usize,
     /// On a GPU.
     pub device: Option<DeviceMemory>,
@@ -119,28 +121,9 @@ pub struct Estimate {
 /// Those of reading particles, references and mask; `Memory` when `memory_bytes` cannot be kept.
 pub fn plan(plan: &Plan) -> Result<Estimate> {
     let inputs = Inputs::load(plan)?;
-    // The layout does not depend on the noise.
-    let shells = inputs.box_pixels() / 2 + 1;
-    let noise = vec![vec![1.0; shells]; inputs.dataset.optics.len()];
-    let mut state = start::with_noise(plan, &inputs, &noise)?;
-    let (box_pixels, pixel) = (inputs.box_pixels(), inputs.pixel_size_angstrom());
-    state.iteration = 1;
-    state.sizes.current_size = sizes::next_current_size(&state.sizes, 0.0, box_pixels, pixel);
-    let mut steps = vec![step(plan, &inputs, &mut state, FIRST, false)?];
-    state.sizes.current_size = box_pixels;
-    if plan.kind == JobKind::Refine3d {
-        state.sampling.offset_range_angstrom =
-            state.sampling.offset_range_angstrom.max(WIDEST_RANGE_STEPS * state.sampling.offset_step_angstrom);
-        if plan.healpix_order < plan.local_search_order {
-            set_order(plan, &mut state, plan.local_search_order - 1);
-            steps.push(step(plan, &inputs, &mut state, "finest global", false)?);
-        }
-        set_order(plan, &mut state, finest_order(plan, pixel));
-        state.sampling.prior = sampling_update::local_prior(&state.sampling);
-        steps.push(step(plan, &inputs, &mut state, "final", true)?);
-    } else {
-        steps.push(step(plan, &inputs, &mut state, "largest", false)?);
-    }
+    // The form of the coarse search that a device has changes nothing of note in its memory.
+    let on_device = (plan.backend == Backend::Cuda).then_some((USUAL_CAPABILITY, plan.gpu_memory_bytes));
+    let steps = steps(plan, &inputs, on_device)?;
     let iterations = match plan.kind {
         JobKind::Refine3d => plan.iterations.min(TYPICAL_ITERATIONS),
         JobKind::Class3d => plan.iterations,
@@ -153,7 +136,7 @@ pub fn plan(plan: &Plan) -> Result<Estimate> {
     let device_peak = steps.iter().filter_map(|s| Some(s.device.as_ref()?.peak)).max();
     Ok(Estimate {
         particles,
-        box_pixels,
+        box_pixels: inputs.box_pixels(),
         threads: plan.thread_count(),
         peak,
         device_peak,
@@ -162,6 +145,51 @@ pub fn plan(plan: &Plan) -> Result<Estimate> {
         iterations,
         seconds,
     })
+}
+
+/// Bytes of the largest iteration on a device of that compute capability which may take so many, images that stay there
+/// not counted; as many as it may take where that is too few.
+///
+/// # Errors
+/// Those of the inputs.
+pub fn largest_on_device(plan: &Plan, inputs: &Inputs, capability: (u32, u32), most: u64) -> Result<usize> {
+    match steps(plan, inputs, Some((capability, Some(most)))) {
+        Ok(steps) => Ok(steps.iter().filter_map(|step| Some(step.device.as_ref()?.peak)).max().unwrap_or(0)),
+        // The run may well end before it comes to that, and says so where it does not.
+        Err(error) if error.code == ExitCode::Memory => Ok(most as usize),
+        Err(error) => Err(error),
+    }
+}
+
+/// A device's compute capability, and the bytes that may be taken there.
+type OnDevice = ((u32, u32), Option<u64>);
+
+/// The iterations that need most.
+fn steps(plan: &Plan, inputs: &Inputs, on_device: Option<OnDevice>) -> Result<Vec<Step>> {
+    // The layout does not depend on the noise.
+    let shells = inputs.box_pixels() / 2 + 1;
+    let noise = vec![vec![1.0; shells]; inputs.dataset.optics.len()];
+    let mut state = start::with_noise(plan, inputs, &noise)?;
+    let step = |state: &mut State, name, last| step(plan, inputs, on_device, state, name, last);
+    let (box_pixels, pixel) = (inputs.box_pixels(), inputs.pixel_size_angstrom());
+    state.iteration = 1;
+    state.sizes.current_size = sizes::next_current_size(&state.sizes, 0.0, box_pixels, pixel);
+    let mut steps = vec![step(&mut state, FIRST, false)?];
+    state.sizes.current_size = box_pixels;
+    if plan.kind == JobKind::Refine3d {
+        state.sampling.offset_range_angstrom =
+            state.sampling.offset_range_angstrom.max(WIDEST_RANGE_STEPS * state.sampling.offset_step_angstrom);
+        if plan.healpix_order < plan.local_search_order {
+            set_order(plan, &mut state, plan.local_search_order - 1);
+            steps.push(step(&mut state, "finest global", false)?);
+        }
+        set_order(plan, &mut state, finest_order(plan, pixel));
+        state.sampling.prior = sampling_update::local_prior(&state.sampling);
+        steps.push(step(&mut state, "final", true)?);
+    } else {
+        steps.push(step(&mut state, "largest", false)?);
+    }
+    Ok(steps)
 }
 
 impl Estimate {
@@ -198,7 +226,14 @@ fn finest_order(plan: &Plan, pixel: f64) -> u32 {
     (least..last).find(|o| healpix::angular_step_degrees(o + plan.oversampling) <= degrees).unwrap_or(last)
 }
 
-fn step(plan: &Plan, inputs: &Inputs, state: &mut State, name: &'static str, last: bool) -> Result<Step> {
+fn step(
+    plan: &Plan,
+    inputs: &Inputs,
+    on_device: Option<OnDevice>,
+    state: &mut State,
+    name: &'static str,
+    last: bool,
+) -> Result<Step> {
     let (box_pixels, pixel) = (inputs.box_pixels(), inputs.pixel_size_angstrom());
     state.sizes.coarse_size =
         sizes::coarse_size(&state.sampling, state.sizes.current_size, plan.diameter_angstrom, box_pixels, pixel);
@@ -245,8 +280,8 @@ fn step(plan: &Plan, inputs: &Inputs, state: &mut State, name: &'static str, las
     let correlation = name == FIRST && plan.first_iteration_cc;
     let maximisation = maximise::Step::new(plan, inputs, tasks[0].geometry(), last, correlation);
     let counted = match plan.precision {
-        Precision::Single => count::<f32>(plan, inputs, &tasks, &maximisation, name),
-        Precision::Double => count::<f64>(plan, inputs, &tasks, &maximisation, name),
+        Precision::Single => count::<f32>(plan, inputs, on_device, &tasks, &maximisation, name),
+        Precision::Double => count::<f64>(plan, inputs, on_device, &tasks, &maximisation, name),
     };
     counted.map_err(|error| match error.code {
         ExitCode::Memory => Error { place: format!("{name} iteration"), ..error },
@@ -257,17 +292,17 @@ fn step(plan: &Plan, inputs: &Inputs, state: &mut State, name: &'static str, las
 fn count<T: Scalar>(
     plan: &Plan,
     inputs: &Inputs,
+    on_device: Option<OnDevice>,
     tasks: &[Task<'_>],
     maximisation: &maximise::Step,
     name: &'static str,
 ) -> Result<Step> {
     let particles = inputs.dataset.particles.len();
     let beside = Beside::new(plan, inputs, maximisation, tasks[0].orientations.count());
-    // The form of the coarse search that a device has changes nothing of note in its memory.
-    let on_device = (plan.backend == Backend::Cuda).then_some(USUAL_CAPABILITY);
-    let settings = memory::settings(plan, inputs, on_device);
-    let Fitting { settings, host: layout, device } =
-        memory::fit::<T>(tasks, maximisation, plan, &settings, plan.gpu_memory_bytes, &beside)?;
+    let settings = memory::settings(plan, inputs, on_device.map(|(capability, _)| capability));
+    let most = on_device.and_then(|(_, most)| most);
+    let Fitting { settings, host: layout, device, staging } =
+        memory::fit::<T>(tasks, maximisation, plan, &settings, most, &beside)?;
     let device = on_device.map(|_| DeviceMemory { peak: device.peak, allocations: allocations(&device) });
     let task = &tasks[0];
     let per_class = if task.search.is_listed() { task.longest_list } else { task.orientations.count() };
@@ -289,7 +324,8 @@ fn count<T: Scalar>(
         translations: task.translations.count(),
         local: task.search.is_listed(),
         arena: layout.peak,
-        total: layout.peak + beside.total(),
+        total: layout.peak + beside.total() + staging,
+        staging,
         beside,
         device,
         seconds: particles as f64 * (coarse / coarse_rate + fine / FINE_RATE) / threads,

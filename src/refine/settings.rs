@@ -11,8 +11,9 @@ use crate::expectation::Scalar;
 use crate::expectation::SumVoxel;
 use crate::expectation::Task;
 use crate::expectation::gpu;
+use crate::expectation::gpu::DeviceFrame;
 use crate::expectation::gpu::Form;
-use crate::expectation::gpu::Link;
+use crate::expectation::gpu::Resident;
 use crate::expectation::products;
 use crate::expectation::products::Earlier;
 use crate::expectation::products::Half;
@@ -25,6 +26,8 @@ use crate::plan::Precision;
 const DEVICE_BYTES: usize = 1 << 30;
 /// Blocks of a batch on a device when nothing else is said: enough to fill it, few enough to overlap.
 const DEVICE_BLOCKS: usize = 8;
+/// Memory for images that are being prepared. Whatever else fits is smaller before this is.
+const DEVICE_IMAGE_BYTES: usize = 256 << 20;
 /// Budgets on a device are halved down to this before batches become smaller, and down to the least after that.
 const SMALL_DEVICE_BYTES: usize = 16 << 20;
 const LEAST_DEVICE_BYTES: usize = 1 << 20;
@@ -34,12 +37,6 @@ const LEAST_DEVICE_BYTES: usize = 1 << 20;
 pub enum Settings {
     Host(products::Config),
     Device(gpu::Config),
-}
-
-/// A device's part of an iteration.
-pub struct DeviceFrame<'a, 'd> {
-    pub link: Link<'a>,
-    pub frame: &'a mut Frame<'d>,
 }
 
 impl Settings {
@@ -55,6 +52,7 @@ impl Settings {
             blocks_per_batch: plan.blocks_per_batch.unwrap_or(DEVICE_BLOCKS),
             energy_bytes: DEVICE_BYTES,
             weight_bytes: DEVICE_BYTES,
+            image_bytes: DEVICE_IMAGE_BYTES,
             pixel_bytes,
             form: form(plan.coarse_form, capability, scalars),
         })
@@ -89,16 +87,23 @@ impl Settings {
         }
     }
 
-    /// Where everything will lie on the device; nothing without one.
-    pub fn device_layout<T: Scalar>(&self, tasks: &[Task<'_>]) -> Result<Layout> {
+    /// Where everything will lie on the device, behind resident images of so many bytes; nothing without one.
+    pub fn device_layout<T: Scalar>(&self, tasks: &[Task<'_>], resident_bytes: usize) -> Result<Layout> {
         let Self::Device(config) = self else { return Ok(Layout::default()) };
         let mut arena = Arena::of_device(Arena::UNLIMITED);
         arena.run(|run| {
+            Resident::count(run, resident_bytes)?;
             run.child(Kind::Iteration, |frame| {
                 tasks.iter().try_for_each(|task| gpu::count_device::<T>(task, config, frame))
             })
         })?;
         Ok(arena.layout())
+    }
+
+    /// Bytes of page-locked memory beside the arena; none without a device.
+    pub fn staging_bytes<T: Scalar>(&self, tasks: &[Task<'_>]) -> Result<usize> {
+        let Self::Device(config) = self else { return Ok(0) };
+        tasks.iter().try_fold(0, |most, task| Ok(most.max(gpu::staging_bytes::<T>(task, config)?)))
     }
 
     /// The expectation step of a half set. `device` is there where these are settings of one.
@@ -108,13 +113,13 @@ impl Settings {
         source: &dyn ImageSource,
         sums: &mut [&mut [SumVoxel]],
         frame: &mut Frame<'_>,
-        device: Option<&mut DeviceFrame<'_, '_>>,
+        device: Option<DeviceFrame<'_, '_>>,
         earlier: Option<Earlier<'_>>,
         watch: &mut Watch<'_>,
     ) -> Result<Option<Half>> {
         match (self, device) {
             (Self::Device(config), Some(device)) => {
-                gpu::expect_watched::<T>(task, source, config, device.link, sums, frame, device.frame, earlier, watch)
+                gpu::expect_watched::<T>(task, source, config, sums, frame, device, earlier, watch)
             }
             (Self::Host(config), None) => {
                 products::expect_watched::<T>(task, source, config, sums, frame, earlier, watch)
@@ -131,8 +136,12 @@ impl Settings {
             halve_larger(config);
         } else if config.blocks_per_batch > 1 && !keeps_batches {
             config.blocks_per_batch /= 2;
+        } else if config.image_bytes > SMALL_DEVICE_BYTES {
+            config.image_bytes /= 2;
         } else if largest > LEAST_DEVICE_BYTES {
             halve_larger(config);
+        } else if config.image_bytes > LEAST_DEVICE_BYTES {
+            config.image_bytes /= 2;
         } else {
             return false;
         }

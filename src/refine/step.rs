@@ -17,6 +17,7 @@ use crate::expectation::Outcome;
 use crate::expectation::Scalar;
 use crate::expectation::SumVoxel;
 use crate::expectation::Task;
+use crate::expectation::gpu::DeviceFrame;
 use crate::expectation::products;
 use crate::expectation::products::Work;
 use crate::imaging::Geometry;
@@ -51,7 +52,6 @@ use super::ranks::OnDevice;
 use super::ranks::Share;
 use super::ranks::Verdict;
 use super::scribe::DoneHalf;
-use super::settings::DeviceFrame;
 use super::settings::Settings;
 use super::spread;
 
@@ -79,7 +79,8 @@ pub struct Memory {
     pub layout: String,
     /// Of a GPU.
     pub device: Option<DeviceFigures>,
-    pub events: Vec<Event>,
+    /// What happened in the arena: on the host, on the GPU.
+    pub events: [Vec<Event>; 2],
     /// Batches of particles, of all ranks together.
     pub batches: usize,
 }
@@ -107,7 +108,7 @@ impl Engine {
     /// # Errors
     /// The device cannot be used.
     pub fn new(plan: &Plan, inputs: &Inputs, usual_spread: Vec<f64>, on: Option<&OnDevice>) -> Result<Self> {
-        let device = on.map(|on| Opened::new(plan, on)).transpose()?;
+        let device = on.map(|on| Opened::new(plan, inputs, on)).transpose()?;
         Ok(Self {
             settings: memory::settings(plan, inputs, device.as_ref().map(|device| device.capability)),
             precision: plan.precision,
@@ -171,6 +172,7 @@ impl Engine {
                 let Some((outcomes, mut volumes)) = expected else { return Ok(None) };
                 let mut work = Work::default();
                 outcomes.iter().for_each(|outcome| work += outcome.work);
+                let busy = account.busy(&work);
                 account.divide_expectation(&work);
                 let old = state.assignments.clone();
                 take_assignments(state, &halves, &outcomes);
@@ -178,10 +180,10 @@ impl Engine {
                 keeper.making_maps(last);
                 let make = || maximise::update(job, state, &step, &share, &outcomes, &mut volumes, frame);
                 let finale = account.phase(MAXIMISATION, make)?;
-                Ok(Some((old, outcomes, finale)))
+                Ok(Some((old, outcomes, finale, busy)))
             })
         })?;
-        let Some((old, outcomes, finale)) = both else { return Ok(None) };
+        let Some((old, outcomes, finale, busy)) = both else { return Ok(None) };
         let layout = arena.layout();
         let batches = counts.iter().flatten().map(|blocks| blocks.div_ceil(settings.blocks_per_batch())).sum();
         let memory = Memory {
@@ -190,8 +192,8 @@ impl Engine {
             reserved: arena.capacity() as u64,
             planned: planned as u64,
             layout: layout.digest(),
-            device: device.as_ref().map(|device| device.figures()),
-            events: arena.take_events(),
+            device: device.as_ref().map(|device| DeviceFigures { busy, ..device.figures() }),
+            events: [arena.take_events(), device.as_ref().map(|d| d.take_events()).unwrap_or_default()],
             batches,
         };
         Ok(Some(Done { old, finale, memory }))
@@ -274,17 +276,17 @@ impl Engine {
         let correlation = grid.comparison == Comparison::CrossCorrelation;
         let step = maximise::Step::new(plan, job.inputs, geometry, looks.last, correlation);
         let beside = Beside::new(plan, job.inputs, &step, grid.orientations.count());
-        let Fitting { settings, host: counted, device } = {
-            let tasks = tasks(job, state, grid, halves, looks);
-            let in_order: Vec<Task<'_>> = share.order().into_iter().map(|half| tasks[half]).collect();
-            let most = self.device.as_ref().map(|device| device.most);
-            memory::fit::<T>(&in_order, &step, plan, &self.settings, most, &beside)?
-        };
-        let (planned, needed) = (counted.peak + beside.total(), counted.peak);
+        let tasks = tasks(job, state, grid, halves, looks);
+        let in_order: Vec<Task<'_>> = share.order().into_iter().map(|half| tasks[half]).collect();
+        let most = self.device.as_ref().map(|device| device.most);
+        let Fitting { settings, host: counted, device, staging } =
+            memory::fit::<T>(&in_order, &step, plan, &self.settings, most, &beside)?;
+        let (planned, needed) = (counted.peak + beside.total() + staging, counted.peak);
         self.counted = counted;
-        let most = plan.memory_bytes.map_or(usize::MAX, |cap| cap as usize - beside.total());
+        let most = plan.memory_bytes.map_or(usize::MAX, |cap| cap as usize - beside.total() - staging);
         if let Some(opened) = &mut self.device {
-            opened.reserve(device)?;
+            let resident_bytes = opened.reserve(device.peak, staging)?;
+            opened.expect(settings.device_layout::<T>(&in_order, resident_bytes)?);
         }
         reserve(&mut self.arena, needed, most)?;
         let arena = self.arena.as_mut().ok_or_else(|| Error::internal("an arena was reserved"))?;
@@ -400,10 +402,10 @@ fn expect<'f, T: Scalar>(
     match device {
         None => expect_halves::<T>(job, attendant, tasks, share, settings, frame, None),
         Some(opened) => {
-            let done = opened.run(|mut device| {
-                let DeviceFrame { link, frame: device_frame } = &mut device;
+            let done = opened.run(|device| {
+                let DeviceFrame { link, frame: device_frame, staging, resident } = device;
                 device_frame.child(Kind::Iteration, |device_frame| {
-                    let mut device = DeviceFrame { link: *link, frame: device_frame };
+                    let mut device = DeviceFrame { link, frame: device_frame, staging, resident };
                     expect_halves::<T>(job, attendant, tasks, share, settings, frame, Some(&mut device))
                 })
             })?;
@@ -433,9 +435,8 @@ fn expect_halves<'f, T: Scalar>(
         if share.is_shared() && stop.flag().load(SeqCst) {
             break;
         }
-        if expect_half::<T>(job, attendant, half, &tasks[half], settings, frame, device.as_deref_mut(), &mut done)?
-            .is_none()
-        {
+        let device = device.as_deref_mut().map(DeviceFrame::again);
+        if expect_half::<T>(job, attendant, half, &tasks[half], settings, frame, device, &mut done)?.is_none() {
             return Ok(None);
         }
     }

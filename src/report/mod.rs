@@ -69,8 +69,8 @@ mod tests {
         }
         let line = r#"{"unix_seconds":1.0,"event":"iteration_finished","iteration":5,"coarse_size":20,
             "weights":{"blocks_bytes":1000,"dense_bytes":30000,"csr_bytes":1500},"arena_peak_bytes":900,
-            "arena_reserved_bytes":1000,"phase_seconds":{"coarse pass":1.5,"fine pass":2.5},"device":{"planned_bytes":4194304,
-            "reserved_bytes":4194304,"peak_bytes":3145728,"busy":{"fine pass":0.5}}}"#;
+            "arena_reserved_bytes":1000,"phase_seconds":{"expectation":1.0,"coarse":1.5,"fine":2.5},"device":{"planned_bytes":4194304,
+            "reserved_bytes":4194304,"peak_bytes":3145728,"resident_images":300,"busy":{"coarse":0.3,"fine":0.5}}}"#;
         let warning = r#"{"unix_seconds":1.0,"event":"warning","text":"particle <b>17</b> was set aside"}"#;
         let trace = r#"{"unix_seconds":1.0,"event":"arena_trace","points":[{"seconds":0.0,"frame":"run","top_bytes":100},
             {"seconds":2.0,"frame":"batch","top_bytes":900}]}"#;
@@ -101,7 +101,12 @@ mod tests {
         let html = fs::read_to_string(page).unwrap();
         assert!(html.contains("19.00 Å") && html.contains("Finished after 5 iterations"));
         assert!(html.contains("&lt;b&gt;17&lt;/b&gt;"));
-        for told in ["<dd>3.0 MiB</dd>", "<dd>4.0 MiB, 4.0 MiB</dd>", "<dd>fine pass 50 %</dd>"] {
+        for told in [
+            "<dd>3.0 MiB</dd>",
+            "<dd>4.0 MiB, 4.0 MiB</dd>",
+            "<dd>300</dd>",
+            "<dd>80 % of the expectation step: coarse 30 %, fine 50 %</dd>",
+        ] {
             assert!(html.contains(told), "{told}");
         }
         for outside in ["http", "<script", "src=", "<link", "@import", "url("] {

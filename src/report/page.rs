@@ -125,19 +125,22 @@ fn device_facts(run: &Run) -> Vec<(&'static str, String)> {
         ("GPU memory used", format_bytes(most.peak_bytes)),
         ("GPU memory planned, reserved", [most.planned_bytes, most.reserved_bytes].map(format_bytes).join(", ")),
     ];
-    // Weighted by the time of the phase.
-    let mut busy: BTreeMap<&str, [f64; 2]> = BTreeMap::new();
-    for (finished, device) in figures() {
-        for (phase, share) in &device.busy {
-            let seconds = finished.phase_seconds.get(phase).copied().unwrap_or(0.0);
-            let [sum, all] = busy.entry(phase).or_default();
-            (*sum, *all) = (*sum + share * seconds, *all + seconds);
-        }
+    if most.resident_images > 0 {
+        facts.push(("images kept on the GPU", most.resident_images.to_string()));
     }
-    let told = busy.iter().filter(|(_, [_, all])| *all > 0.0);
-    let told: Vec<String> = told.map(|(phase, [sum, all])| format!("{phase} {:.0} %", 100.0 * sum / all)).collect();
-    if !told.is_empty() {
-        facts.push(("GPU busy", told.join(", ")));
+    // Weighted by the time of the expectation steps, of which the parts are told apart.
+    let (mut busy, mut all): (BTreeMap<&str, f64>, f64) = (BTreeMap::new(), 0.0);
+    for (finished, device) in figures() {
+        let of_step = |name: &str| name == "expectation" || device.busy.contains_key(name);
+        let seconds: f64 = finished.phase_seconds.iter().filter(|(name, _)| of_step(name)).map(|(_, s)| s).sum();
+        device.busy.iter().for_each(|(phase, share)| *busy.entry(phase).or_default() += share * seconds);
+        all += seconds;
+    }
+    if all > 0.0 && !busy.is_empty() {
+        let told: Vec<String> = busy.iter().map(|(phase, sum)| format!("{phase} {:.0} %", 100.0 * sum / all)).collect();
+        let sum: f64 = busy.values().sum();
+        let told = told.join(", ");
+        facts.push(("GPU busy", format!("{:.0} % of the expectation step: {told}", 100.0 * sum / all)));
     }
     facts
 }

@@ -48,10 +48,19 @@ fn a_classification_on_a_device_is_that_of_the_cpu() {
     let events: Vec<Value> = progress.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let figures: Vec<&Value> = events.iter().map(|e| &e["device"]).filter(|d| d["peak_bytes"].is_u64()).collect();
     assert_eq!(figures.len(), 2, "{progress}");
-    for figures in figures {
-        assert_eq!(figures["peak_bytes"], figures["planned_bytes"]);
+    for now in &figures {
+        assert_eq!(now["peak_bytes"], now["planned_bytes"]);
+        // The region was made for the whole run at its start, with room for all images.
+        assert_eq!(now["reserved_bytes"], figures[0]["reserved_bytes"]);
+        assert_eq!(now["resident_images"], 12);
+        let busy: Vec<f64> = now["busy"].as_object().unwrap().values().map(|v| v.as_f64().unwrap()).collect();
+        assert!(busy.len() == 4 && busy.iter().all(|share| *share > 0.0), "{busy:?}");
+        assert!(busy.iter().sum::<f64>() <= 1.0, "{busy:?}");
     }
-    let less = JOB.replace("--threads 1", "--threads 2 --gpu-memory 8MiB");
+    let traces = events.iter().filter(|e| e["event"] == "arena_trace" && e["device"] == true);
+    let held: Vec<u64> = traces.map(|e| e["points"].as_array().unwrap().len() as u64).collect();
+    assert!(held.len() == 2 && held.iter().all(|points| *points > 2), "{held:?}");
+    let less = JOB.replace("--threads 1", "--threads 2 --gpu-memory 10MiB");
     let (code, text) = on_twin(folder, &format!("run {less} --backend cuda --out less"));
     assert_eq!(code, 0, "{text}");
     for file in ["run_it002_class001.mrc", "run_it002_class002.mrc", "run_it002_data.star"] {

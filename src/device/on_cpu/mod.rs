@@ -1,20 +1,24 @@
 //! The kernels on the CPU: a shared library that the system's C++ compiler makes of them and of their twin of CUDA.
 //!
-//! For tests, and to look for errors in kernels without a GPU. Nothing overlaps: every call is finished when it returns.
+//! For tests, and to look for errors in kernels without a GPU. Every call is finished when it returns, unless it is told
+//! to be late ([`OnCpu::shuffled`]).
 
 mod build;
+mod queue;
 
 use std::ffi::CString;
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use libloading::Library;
 use libloading::Symbol;
+use memmap2::MmapMut;
 
 use crate::error::Error;
 use crate::error::ExitCode;
@@ -24,16 +28,21 @@ use super::Driver;
 use super::Fft;
 use super::Grid;
 use super::Identity;
-use super::MARKS;
 use super::Mark;
 use super::Pinned;
 use super::PinnedMemory;
 use super::Precision;
+use super::STREAMS;
 use super::Source;
 use super::Stream;
+use queue::PinnedRanges;
+use queue::Queues;
+use queue::Work;
 
 /// What a region holds before anything is written to it; as 32- or 64-bit numbers small, negative and odd.
 const UNSPECIFIED: u8 = 0xa5;
+/// So many bytes of it; the rest holds zeros.
+const UNSPECIFIED_BYTES: usize = 256 << 20;
 /// CUDA's limits, held here too so that a launch that works here works there.
 const MOST_THREADS: u64 = 1024;
 const MOST_BLOCKS: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
@@ -46,8 +55,7 @@ const ORDER_VARIABLE: &str = "RELION_RS_KERNEL_ORDER";
 /// The struct of that name in `kernels/cuda_on_cpu.h`, as far as it is read here.
 #[repr(C)]
 struct Kernel {
-    #[allow(dead_code)]
-    name: *const c_char,
+    _name: *const c_char,
     arguments_size: u64,
 }
 
@@ -64,8 +72,9 @@ pub struct OnCpu {
     find: Find,
     start: Start,
     identity: Identity,
-    region: Vec<Unit>,
-    marks: Mutex<[Option<Instant>; MARKS]>,
+    region: Option<MmapMut>,
+    queues: Mutex<Queues>,
+    pinned: PinnedRanges,
     /// Seed of the order of blocks and threads.
     order: u64,
     launches: AtomicU64,
@@ -112,92 +121,50 @@ impl OnCpu {
             memory_bytes: memory("MemTotal:")?,
             kernels: built.identity,
         };
-        let marks = Mutex::new([None; MARKS]);
-        Ok(Self { find, start, identity, region: Vec::new(), marks, order: order()?, launches: AtomicU64::new(0) })
+        let queues = Mutex::new(Queues::new([false; STREAMS]));
+        let (region, pinned, launches) = (None, PinnedRanges::default(), AtomicU64::new(0));
+        Ok(Self { find, start, identity, region, queues, pinned, order: 0, launches }.shuffled(order()?))
     }
 
-    /// Blocks and threads in an order shuffled by this seed, another one every launch; 0: as they are numbered.
+    /// Blocks and threads in an order shuffled by this seed, another one every launch; 0: as they are numbered. Each of
+    /// its three lowest bits makes a stream do its work as late as can be.
     pub fn shuffled(mut self, seed: u64) -> Self {
         self.order = seed;
+        self.queues = Mutex::new(Queues::new([0, 1, 2].map(|stream| seed >> stream & 1 == 1)));
         self
     }
 
-    /// The seed of the next launch.
-    fn next_order(&self) -> u64 {
-        let launch = self.launches.fetch_add(1, Ordering::Relaxed);
-        // Apart from each other for neighbouring seeds, and never 0.
-        if self.order == 0 { 0 } else { self.order.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(launch).max(1) }
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn base(&self) -> u64 {
-        self.region.as_ptr() as u64
-    }
-
-    /// The address as a pointer, if the bytes lie in the region.
-    fn within(&self, at: u64, bytes: usize, what: &str) -> Result<*mut u8> {
-        let end = at.checked_add(bytes as u64);
-        let region_end = self.base() + size_of_val(self.region.as_slice()) as u64;
-        if at < self.base() || end.is_none_or(|end| end > region_end) {
-            return Err(Error::internal(format!("{what}: {bytes} bytes at {at:#x} are not in the device's region")));
+    /// Does work of a stream.
+    fn run(&self, work: Work) -> Result<()> {
+        // SAFETY: all addresses were found to be within the region or within page-locked memory, which outlives its
+        // use; only kernels and copies refer to the region, and they may overlap.
+        unsafe {
+            match work {
+                Work::Upload { to, from: queue::Source::Own(bytes) } => {
+                    std::ptr::copy(bytes.as_ptr(), to as *mut u8, bytes.len());
+                }
+                Work::Upload { to, from: queue::Source::Pinned { address, bytes } } => {
+                    std::ptr::copy(address as *const u8, to as *mut u8, bytes);
+                }
+                Work::Download { from, to, bytes } | Work::Copy { to, from, bytes } => {
+                    std::ptr::copy(from as *const u8, to as *mut u8, bytes);
+                }
+                Work::Zero { at, bytes } => std::ptr::write_bytes(at as *mut u8, 0, bytes),
+                Work::Launch { kernel, grid, arguments } => return self.run_kernel(kernel, grid, &arguments),
+            }
         }
-        Ok(at as *mut u8)
-    }
-}
-
-impl Driver for OnCpu {
-    fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    fn reserve(&mut self, bytes: usize) -> Result<u64> {
-        self.region = Vec::new();
-        let units = bytes.div_ceil(size_of::<Unit>());
-        self.region.try_reserve_exact(units).map_err(|_| {
-            Error::new(
-                ExitCode::Memory,
-                "device memory",
-                format!("{bytes} bytes cannot be reserved on the CPU"),
-                "Ask for less, or end other programs.",
-            )
-        })?;
-        self.region.resize(units, Unit([UNSPECIFIED; 512]));
-        Ok(self.base())
-    }
-
-    fn free_bytes(&self) -> Result<u64> {
-        memory("MemAvailable:")
-    }
-
-    fn upload(&self, _: Stream, to: u64, from: &[u8]) -> Result<()> {
-        let to = self.within(to, from.len(), "upload")?;
-        // SAFETY: within the region, which nothing but kernels and copies refers to; the source is a slice elsewhere.
-        unsafe { std::ptr::copy(from.as_ptr(), to, from.len()) };
         Ok(())
     }
 
-    fn download(&self, _: Stream, from: u64, to: &mut [u8]) -> Result<()> {
-        let from = self.within(from, to.len(), "download")?;
-        // SAFETY: as in `upload`; the region is initialised since it was reserved.
-        unsafe { std::ptr::copy(from, to.as_mut_ptr(), to.len()) };
-        Ok(())
+    fn put(&self, stream: Stream, work: Work) -> Result<()> {
+        self.queues().put(stream, work, &|work| self.run(work))
     }
 
-    fn copy(&self, _: Stream, to: u64, from: u64, bytes: usize) -> Result<()> {
-        let (to, from) = (self.within(to, bytes, "copy")?, self.within(from, bytes, "copy")?);
-        // SAFETY: both are within the region; they may overlap.
-        unsafe { std::ptr::copy(from, to, bytes) };
-        Ok(())
-    }
-
-    fn zero(&self, _: Stream, at: u64, bytes: usize) -> Result<()> {
-        let at = self.within(at, bytes, "zero")?;
-        // SAFETY: within the region.
-        unsafe { std::ptr::write_bytes(at, 0, bytes) };
-        Ok(())
-    }
-
-    fn launch(&self, _: Stream, kernel: &'static str, grid: Grid, arguments: &[MaybeUninit<u8>]) -> Result<()> {
-        check(kernel, &grid)?;
+    fn run_kernel(&self, kernel: &'static str, grid: Grid, arguments: &[MaybeUninit<u8>]) -> Result<()> {
         let name = CString::new(kernel).map_err(|cause| Error::internal(format!("kernel {kernel}: {cause}")))?;
         // SAFETY: a string that ends with 0; what comes back is null or lives as long as the library.
         let found = unsafe { (self.find)(name.as_ptr()).as_ref() };
@@ -231,25 +198,107 @@ impl Driver for OnCpu {
         Ok(())
     }
 
-    fn mark(&self, _: Stream, mark: Mark) -> Result<()> {
-        self.marks.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[mark.0] = Some(Instant::now());
-        Ok(())
+    /// The seed of the next launch.
+    fn next_order(&self) -> u64 {
+        let launch = self.launches.fetch_add(1, Ordering::Relaxed);
+        // Apart from each other for neighbouring seeds, and never 0.
+        if self.order == 0 { 0 } else { self.order.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(launch).max(1) }
     }
 
-    fn wait_for(&self, _: Stream, _: Mark) -> Result<()> {
-        Ok(())
+    fn base(&self) -> u64 {
+        self.region.as_ref().map_or(0, |region| region.as_ptr() as u64)
+    }
+
+    /// The address as a pointer, if the bytes lie in the region.
+    fn within(&self, at: u64, bytes: usize, what: &str) -> Result<*mut u8> {
+        let end = at.checked_add(bytes as u64);
+        let region_end = self.base() + self.region.as_ref().map_or(0, |region| region.len()) as u64;
+        if at < self.base() || end.is_none_or(|end| end > region_end) {
+            return Err(Error::internal(format!("{what}: {bytes} bytes at {at:#x} are not in the device's region")));
+        }
+        Ok(at as *mut u8)
+    }
+}
+
+impl Driver for OnCpu {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn reserve(&mut self, bytes: usize) -> Result<u64> {
+        for stream in [Stream::Compute, Stream::Upload, Stream::Download] {
+            self.finish(stream)?;
+        }
+        // Pages cost memory when they are first written to: of a region of GBs little is used.
+        self.region = None;
+        let mut region = MmapMut::map_anon(bytes.max(1)).map_err(|cause| {
+            Error::new(
+                ExitCode::Memory,
+                "device memory",
+                format!("{bytes} bytes cannot be reserved on the CPU: {cause}"),
+                "Ask for less, or end other programs.",
+            )
+        })?;
+        let shown = bytes.min(UNSPECIFIED_BYTES);
+        region[..shown].fill(UNSPECIFIED);
+        self.region = Some(region);
+        Ok(self.base())
+    }
+
+    fn free_bytes(&self) -> Result<u64> {
+        memory("MemAvailable:")
+    }
+
+    fn upload(&self, stream: Stream, to: u64, from: &[u8]) -> Result<()> {
+        self.within(to, from.len(), "upload")?;
+        let address = from.as_ptr() as u64;
+        let is_pinned = self.pinned.holds(address, from.len()) || self.queues().is_prompt(stream);
+        let source = if is_pinned {
+            queue::Source::Pinned { address, bytes: from.len() }
+        } else {
+            queue::Source::Own(from.to_vec())
+        };
+        self.put(stream, Work::Upload { to, from: source })
+    }
+
+    fn download(&self, stream: Stream, from: u64, to: &mut [u8]) -> Result<()> {
+        self.within(from, to.len(), "download")?;
+        let address = to.as_mut_ptr() as u64;
+        self.put(stream, Work::Download { from, to: address, bytes: to.len() })?;
+        // Into ordinary memory the copy is done when the call returns.
+        if self.pinned.holds(address, to.len()) { Ok(()) } else { self.finish(stream) }
+    }
+
+    fn copy(&self, stream: Stream, to: u64, from: u64, bytes: usize) -> Result<()> {
+        self.within(to, bytes, "copy")?;
+        self.within(from, bytes, "copy")?;
+        self.put(stream, Work::Copy { to, from, bytes })
+    }
+
+    fn zero(&self, stream: Stream, at: u64, bytes: usize) -> Result<()> {
+        self.within(at, bytes, "zero")?;
+        self.put(stream, Work::Zero { at, bytes })
+    }
+
+    fn launch(&self, stream: Stream, kernel: &'static str, grid: Grid, arguments: &[MaybeUninit<u8>]) -> Result<()> {
+        check(kernel, &grid)?;
+        self.put(stream, Work::Launch { kernel, grid, arguments: arguments.to_vec() })
+    }
+
+    fn mark(&self, stream: Stream, mark: Mark) -> Result<()> {
+        self.queues().mark(stream, mark, &|work| self.run(work))
+    }
+
+    fn wait_for(&self, stream: Stream, mark: Mark) -> Result<()> {
+        self.queues().wait_for(stream, mark, &|work| self.run(work))
     }
 
     fn seconds(&self, from: Mark, to: Mark) -> Result<f64> {
-        let marks = self.marks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match (marks[from.0], marks[to.0]) {
-            (Some(from), Some(to)) => Ok(to.saturating_duration_since(from).as_secs_f64()),
-            _ => Err(Error::internal(format!("marks {} and {}: not both were put", from.0, to.0))),
-        }
+        self.queues().seconds(from, to)
     }
 
-    fn finish(&self, _: Stream) -> Result<()> {
-        Ok(())
+    fn finish(&self, stream: Stream) -> Result<()> {
+        self.queues().finish(stream, &|work| self.run(work))
     }
 
     fn fft(&self, _: usize, _: usize, _: u64, _: usize) -> Result<Option<Box<dyn Fft + '_>>> {
@@ -257,7 +306,9 @@ impl Driver for OnCpu {
     }
 
     fn pinned(&self, bytes: usize) -> Result<Pinned> {
-        Ok(Pinned::new(Box::new(Heap { units: vec![Unit([0; 512]); bytes.div_ceil(size_of::<Unit>())], bytes })))
+        let units = vec![Unit([0; 512]); bytes.div_ceil(size_of::<Unit>())];
+        self.pinned.add(units.as_ptr() as u64, bytes);
+        Ok(Pinned::new(Box::new(Heap { units, bytes, pinned: self.pinned.clone() })))
     }
 }
 
@@ -281,6 +332,13 @@ fn order() -> Result<u64> {
 struct Heap {
     units: Vec<Unit>,
     bytes: usize,
+    pinned: PinnedRanges,
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        self.pinned.remove(self.units.as_ptr() as u64);
+    }
 }
 
 impl PinnedMemory for Heap {

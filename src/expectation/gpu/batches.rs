@@ -1,7 +1,10 @@
 //! The batches of one optics group on a device: what they share, and what is known of those that are on their way.
 
+use std::sync::Mutex;
+
+use crate::arena::Place;
+use crate::device::Mark;
 use crate::error::Result;
-use crate::expectation::products::batch::Loader;
 use crate::expectation::products::batch::Record;
 use crate::expectation::products::batch::Setting;
 use crate::expectation::products::load::Limits;
@@ -11,6 +14,7 @@ use super::arguments::Images;
 use super::arguments::Pointer;
 use super::arguments::Rows;
 use super::arguments::Value;
+use super::clock::Clock;
 use super::form::Form;
 use super::link::Link;
 use super::memory::HostBuffers;
@@ -20,7 +24,17 @@ use super::memory::Slot;
 use super::memory::Tables;
 use super::memory::Volumes;
 use super::memory::Work;
-use crate::arena::Place;
+use super::prepare;
+use super::prepare::Image;
+use super::prepare::Preparation;
+use super::resident::Resident;
+
+/// The search of a slot's batch is done.
+pub const SEARCHED: [Mark; SLOTS] = [Mark(0), Mark(1)];
+/// The images of a batch are on the device.
+pub const SENT: Mark = Mark(2);
+/// The sums of a batch are done.
+pub const REFINED: Mark = Mark(3);
 
 /// A batch on its way.
 pub struct OnItsWay {
@@ -52,8 +66,16 @@ pub struct Batches<'a, T: Scalar> {
     pub work: Work<'a, T>,
     pub host: HostBuffers<'a, T>,
     pub slots: [OnItsWay; SLOTS],
-    pub loaders: Vec<Loader>,
-    /// A thread's list of poses.
+    pub preparation: Preparation<'a, 'a>,
+    /// Where images are that are not resident, and images that are.
+    pub raw: Place<'a, u8>,
+    pub resident: &'a Mutex<Resident>,
+    /// Where the images of a batch are.
+    pub addresses: Vec<Image>,
+    pub clock: Clock,
+    /// Of the coarse search; see [`crate::expectation::products::Work`].
+    pub coarse_operations: f64,
+    /// A thread's list of poses, one each.
     pub near: Vec<Vec<(u32, f64)>>,
     pub ranges: Vec<[u64; 2]>,
     /// Log prior of each class and direction.
@@ -74,6 +96,18 @@ impl<T: Scalar> Batches<'_, T> {
             step_phases: self.link.at(self.tables.step_phases),
             stride: self.sizes.row() as u32,
             pixels: self.sizes.shape.pixels as u32,
+        }
+    }
+
+    /// Rows of a slot's particles, as their preparation fills them.
+    pub fn prepared_rows(&self, slot: usize) -> prepare::Rows {
+        let place = &self.device_slots[slot];
+        prepare::Rows {
+            masked: self.link.at(place.masked).address(),
+            unmasked: self.link.at(place.unmasked).address(),
+            power: self.link.at(place.power).address(),
+            weight: self.link.at(place.weight).address(),
+            stride: self.sizes.row(),
         }
     }
 

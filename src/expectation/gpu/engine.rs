@@ -1,5 +1,5 @@
-//! The loop over optics groups and batches, on a device. While the host makes the lists of one batch, the device
-//! searches for the next.
+//! The loop over optics groups and batches, on a device. While the device searches for one batch, the host makes the
+//! lists of the one before; while it sums that, the images of the next come.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -27,12 +27,12 @@ use crate::expectation::products::Shape;
 use crate::expectation::products::Watch;
 use crate::expectation::products::ahead;
 use crate::expectation::products::batch;
-use crate::expectation::products::batch::Loader;
 use crate::expectation::products::batch::Record;
 use crate::expectation::products::batch::Setting;
 use crate::expectation::products::load::Limits;
 use crate::expectation::products::result::Totals;
 use crate::expectation::products::shape;
+use crate::expectation::products::shape::ImageBuffers;
 use crate::expectation::products::supply::Everything;
 use crate::expectation::reference::WELL_RESOLVED;
 use crate::expectation::scalar::Scalar;
@@ -45,15 +45,21 @@ use crate::weights;
 
 use super::batches::Batches;
 use super::batches::OnItsWay;
+use super::clock::Clock;
 use super::fine;
 use super::form::Form;
+use super::link::DeviceFrame;
 use super::link::Link;
 use super::memory;
 use super::memory::SLOTS;
 use super::memory::Sizes;
 use super::memory::Volumes;
 use super::narrow;
+use super::prepare;
+use super::prepare::Preparation;
+use super::resident::Resident;
 use super::tables;
+use super::transform;
 
 /// Voxels that come back from the device at a time.
 const PIECE: usize = 1 << 20;
@@ -73,6 +79,8 @@ pub struct Config {
     /// Bytes for coarse energies, and for blocks of fine weights.
     pub energy_bytes: usize,
     pub weight_bytes: usize,
+    /// Bytes for images that are being prepared.
+    pub image_bytes: usize,
     /// Bytes of a pixel in the files, at most.
     pub pixel_bytes: usize,
     pub form: Form,
@@ -101,7 +109,9 @@ impl Config {
         shape.blocks = (self.weight_bytes / weights::block_bytes(1, size_of::<T>())).clamp(of_pose, all.max(of_pose));
         let orientations = task.orientations.count();
         let places: usize = tables::warps_of_shells(&group.shell).len();
-        Sizes { shape, chunk: CHUNK.min(orientations), places, orientations }
+        let at_once = prepare::Sizes::at_once(task, group, self.image_bytes);
+        let prepare = prepare::Sizes::new(task, group, shape.particles, at_once, shape.image_bytes);
+        Sizes { shape, chunk: CHUNK.min(orientations), places, prepare, orientations }
     }
 
     fn of_groups(
@@ -129,7 +139,7 @@ pub fn count_host<T: Scalar>(task: &Task<'_>, config: &Config, frame: &mut Frame
         config.of_groups(task, geometry, |group, members| {
             let sizes = config.sizes::<T>(task, group, members);
             frame.child(Kind::Iteration, |frame| {
-                shape::image_buffers(frame, &sizes.shape)?;
+                shape::request_buffer(frame, &sizes.shape)?;
                 frame.child(Kind::Batch, |frame| memory::host_buffers::<T>(frame, &sizes).map(|_| ()))
             })
         })
@@ -149,11 +159,22 @@ pub fn count_device<T: Scalar>(task: &Task<'_>, config: &Config, frame: &mut Fra
                     for _ in 0..SLOTS {
                         memory::slot::<T>(frame, &sizes)?;
                     }
+                    prepare::memory(frame, &sizes.prepare)?;
                     memory::work::<T>(frame, &sizes, config.form.is_narrow()).map(|_| ())
                 })
             })
         })
     })
+}
+
+/// Bytes of page-locked memory that images wait in for their way to the device: two batches.
+pub fn staging_bytes<T: Scalar>(task: &Task<'_>, config: &Config) -> Result<usize> {
+    let mut most = 0;
+    config.of_groups(task, &task.geometry(), |group, members| {
+        most = most.max(2 * config.sizes::<T>(task, group, members).shape.batch_bytes());
+        Ok(())
+    })?;
+    Ok(most)
 }
 
 /// A reference on its way to the device, and what building it needs.
@@ -170,42 +191,41 @@ pub fn expect<T: Scalar>(
     task: &Task<'_>,
     source: &dyn ImageSource,
     config: &Config,
-    link: Link<'_>,
     sums: &mut [&mut [SumVoxel]],
     frame: &mut Frame<'_>,
-    device_frame: &mut Frame<'_>,
+    device: DeviceFrame<'_, '_>,
 ) -> Result<Outcome> {
     let mut after_batch = |_: &mut Midway<'_, '_>| Ok(Next::GoOn);
     let watch = &mut Watch { supply: None, stop: &AtomicBool::new(false), after_batch: &mut after_batch };
-    match expect_watched::<T>(task, source, config, link, sums, frame, device_frame, None, watch)? {
+    match expect_watched::<T>(task, source, config, sums, frame, device, None, watch)? {
         Some(half) => Ok(half.finish(task, sums)),
         None => Err(Error::internal("nobody stopped this step")),
     }
 }
 
-/// Runs the step on the device of `link`, whose memory `device_frame` deals out, from what an earlier process finished,
-/// until all blocks are finished or `watch` wants it to stop (then there is none). `sums` are zeros, one volume a class;
-/// they become integers, until [`Half::finish`].
+/// Runs the step on a device from what an earlier process finished, until all blocks are finished or `watch` wants it
+/// to stop (then there is none). `sums` are zeros, one volume a class; they become integers, until [`Half::finish`].
 pub fn expect_watched<T: Scalar>(
     task: &Task<'_>,
     source: &dyn ImageSource,
     config: &Config,
-    link: Link<'_>,
     sums: &mut [&mut [SumVoxel]],
     frame: &mut Frame<'_>,
-    device_frame: &mut Frame<'_>,
+    device: DeviceFrame<'_, '_>,
     earlier: Option<Earlier<'_>>,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Half>> {
     if earlier.is_none() && !watch.supply.map_or(Ok(true), |supply| supply.is_wanted())? {
         // The others do it all; memory lies as if not.
         count_host::<T>(task, config, frame)?;
-        count_device::<T>(task, config, device_frame)?;
+        count_device::<T>(task, config, device.frame)?;
         return Ok(Some(Half::idle(task, config.block_particles)));
     }
+    let DeviceFrame { link, frame: device_frame, staging, resident } = device;
     frame.child(Kind::Iteration, |frame| {
         device_frame.child(Kind::Iteration, |device_frame| {
-            iteration::<T>(task, source, config, link, sums, frame, device_frame, earlier, watch)
+            let device = DeviceFrame { link, frame: device_frame, staging, resident };
+            iteration::<T>(task, source, config, sums, frame, device, earlier, watch)
         })
     })
 }
@@ -214,13 +234,13 @@ fn iteration<T: Scalar>(
     task: &Task<'_>,
     source: &dyn ImageSource,
     config: &Config,
-    link: Link<'_>,
     sums: &mut [&mut [SumVoxel]],
     frame: &mut Frame<'_>,
-    device_frame: &mut Frame<'_>,
+    device: DeviceFrame<'_, '_>,
     earlier: Option<Earlier<'_>>,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Half>> {
+    let DeviceFrame { link, frame: device_frame, staging, resident } = device;
     let geometry = &task.geometry();
     let classes = task.model.classes.len();
     let volumes = memory::volumes::<T>(device_frame, classes, geometry)?;
@@ -244,14 +264,16 @@ fn iteration<T: Scalar>(
     let watch = &mut Watch { supply: Some(supply), stop: watch.stop, after_batch: &mut *watch.after_batch };
     let integers = sums.iter_mut().map(|sums| arena::recast::<SumVoxel, Voxel>(sums));
     let sums: Vec<Mutex<&mut [Voxel]>> = integers.map(Mutex::new).collect();
-    let step = Step { task, config, link, geometry, volumes: &volumes, sums: &sums, limits, scale, dc: &dc };
+    let (sums, dc) = (&*sums, &*dc);
+    let step = Step { task, config, link, resident, geometry, volumes: &volumes, sums, limits, scale, dc };
     let narrow_scales = step.narrow_scales()?;
     for group in groups.iter().filter(|group| !members[group.optics].is_empty()) {
         let widening = widening::<T>(config.form, group, &reference_power);
         let next = frame.child(Kind::Iteration, |frame| {
             device_frame.child(Kind::Iteration, |device_frame| {
                 let how = How { narrow_scales, widening };
-                run_group::<T>(&step, source, group, how, frame, device_frame, &members, &mut totals, piece, watch)
+                let memory = Memory { frame, device_frame, staging, piece };
+                run_group::<T>(&step, source, group, how, memory, &members, &mut totals, watch)
             })
         })?;
         if next == Next::Stop {
@@ -267,6 +289,7 @@ struct Step<'a, 'f, T> {
     task: &'a Task<'a>,
     config: &'a Config,
     link: Link<'a>,
+    resident: &'a Mutex<Resident>,
     geometry: &'a Geometry,
     volumes: &'a Volumes<'a, T>,
     sums: &'a [Mutex<&'f mut [Voxel]>],
@@ -274,6 +297,16 @@ struct Step<'a, 'f, T> {
     scale: [f64; 2],
     /// Zero frequency of each class's reference.
     dc: &'a [f64],
+}
+
+/// The memory of a group's batches.
+struct Memory<'a, 'h, 'd> {
+    frame: &'a mut Frame<'h>,
+    device_frame: &'a mut Frame<'d>,
+    /// Images on their way to the device.
+    staging: &'a mut [u8],
+    /// Voxels on their way from it.
+    piece: &'a mut [Voxel],
 }
 
 /// Precision of a group's coarse search.
@@ -369,18 +402,19 @@ fn run_group<T: Scalar>(
     source: &dyn ImageSource,
     group: &Group,
     how: How,
-    frame: &mut Frame<'_>,
-    device_frame: &mut Frame<'_>,
+    memory: Memory<'_, '_, '_>,
     members: &[Vec<(usize, u32)>],
     totals: &mut Totals,
-    piece: &mut [Voxel],
     watch: &mut Watch<'_>,
 ) -> Result<Next> {
-    let (task, config) = (step.task, step.config);
+    let Memory { frame, device_frame, staging, piece } = memory;
+    let (task, config, link) = (step.task, step.config, step.link);
     let of_group = &members[group.optics];
     let sizes = config.sizes::<T>(task, group, of_group.len());
     let shape: Shape = sizes.shape;
-    let images = shape::image_buffers(frame, &shape)?;
+    let request = shape::request_buffer(frame, &shape)?;
+    let (first, second) = staging.split_at_mut(shape.batch_bytes());
+    let images = ImageBuffers { images: [first, &mut second[..shape.batch_bytes()]], request };
     let shell_ranges = products::engine::shell_ranges(group);
     let setting = Setting {
         task,
@@ -394,26 +428,34 @@ fn run_group<T: Scalar>(
     };
     let device_tables = memory::tables::<T>(device_frame, &sizes)?;
     let log_directions = fine::log_directions(&setting);
-    tables::fill(&setting, &sizes, &step.link, &device_tables, &log_directions)?;
+    tables::fill(&setting, &sizes, &link, &device_tables, &log_directions)?;
     let well = |class: &crate::model::ClassModel, s: usize| class.ssnr.get(s).is_some_and(|r| *r > WELL_RESOLVED);
     let classes = task.model.classes.iter();
     let resolved: Vec<bool> = classes.flat_map(|c| group.model_shell.iter().map(move |s| well(c, *s))).collect();
     let supply = watch.supply.ok_or_else(|| Error::internal("nobody hands out blocks"))?;
     let next = |most: usize, blocks: &mut Vec<u32>| supply.next(group.optics, most, blocks);
-    let source_of = ahead::Members { all: of_group, block_particles: config.block_particles, next: &next };
+    let has = |particle: u32| step.resident.lock().unwrap_or_else(PoisonError::into_inner).slot(particle).is_some();
+    let source_of = ahead::Members { all: of_group, block_particles: config.block_particles, next: &next, has: &has };
     let on_its_way = || OnItsWay {
         members: Vec::with_capacity(shape.particles),
         records: (0..shape.particles).map(|_| Record::new(&shape)).collect(),
     };
     frame.child(Kind::Batch, |frame| {
         device_frame.child(Kind::Batch, |device_frame| -> Result<Next> {
+            let device_slots = [memory::slot(device_frame, &sizes)?, memory::slot(device_frame, &sizes)?];
+            let prepared = prepare::memory(device_frame, &sizes.prepare)?;
+            let (edge, at_once) = (sizes.prepare.edge, sizes.prepare.at_once);
+            let transform = transform::of_device(link.driver, edge, at_once, link.at(prepared.transform).address())?;
+            let (driver, base, precision) = (link.driver, link.base, T::PRECISION);
+            let preparation =
+                Preparation::new(driver, precision, &*transform, base, task, group, sizes.prepare, prepared)?;
             let mut batches = Batches {
-                device_slots: [memory::slot(device_frame, &sizes)?, memory::slot(device_frame, &sizes)?],
+                device_slots,
                 work: memory::work(device_frame, &sizes, config.form.is_narrow())?,
                 host: memory::host_buffers(frame, &sizes)?,
                 setting,
                 sizes,
-                link: step.link,
+                link,
                 form: config.form,
                 widening: how.widening,
                 narrow_scales: how.narrow_scales,
@@ -425,23 +467,25 @@ fn run_group<T: Scalar>(
                 volumes: *step.volumes,
                 tables: device_tables,
                 slots: [on_its_way(), on_its_way()],
-                loaders: (0..config.threads).map(|_| Loader::new(group, &shape)).collect(),
+                preparation,
+                raw: prepared.raw,
+                resident: step.resident,
+                addresses: Vec::with_capacity(shape.particles * shape.images),
+                clock: Clock::default(),
+                coarse_operations: 0.0,
                 near: (0..config.threads).map(|_| Vec::new()).collect(),
                 ranges: Vec::with_capacity(shape.particles),
                 log_directions,
             };
-            batches.link.zero(batches.work.bins)?;
-            // Ends the batch of a slot.
-            let mut complete = |batches: &mut Batches<'_, T>, slot: usize| -> Result<Next> {
-                let is_whole = !batches.setting.is_stopped();
+            link.zero(batches.work.bins)?;
+            // Ends the batch of a slot, of which there is something to take or not.
+            let mut complete = |batches: &mut Batches<'_, T>, slot: usize, is_whole: bool| -> Result<Next> {
                 if is_whole {
-                    batches.take_search(slot)?;
-                    batches.refine(slot)?;
+                    batches.take_results(slot)?;
                     let OnItsWay { members, records } = &batches.slots[slot];
                     totals.add(&batches.setting, &records[..members.len()]);
                     totals.finish_blocks(group.optics, of_group, members);
                 }
-                batches.slots[slot].members.clear();
                 let gather = &mut |totals: &mut Totals| {
                     totals.add_directions(&batches.take_directions()?);
                     step.gather(piece)
@@ -455,18 +499,43 @@ fn run_group<T: Scalar>(
                     gather,
                 })
             };
-            let mut newest = 0;
+            // The batch whose search was started last, and the one before, whose sums were.
+            let (mut searched, mut summed): (Option<usize>, Option<usize>) = (None, None);
             let next = ahead::each_batch(source, task.dataset, &shape, &source_of, images, |members, images| {
-                newest = (newest + 1) % SLOTS;
-                batches.begin(newest, members, images)?;
-                let other = (newest + 1) % SLOTS;
-                if batches.slots[other].members.is_empty() { Ok(Next::GoOn) } else { complete(&mut batches, other) }
+                let slot = searched.map_or(0, |slot| (slot + 1) % SLOTS);
+                batches.introduce(slot, members, images)?;
+                // It was in the same slot.
+                if let Some(before) = summed.take()
+                    && complete(&mut batches, before, true)? == Next::Stop
+                {
+                    return Ok(Next::Stop);
+                }
+                batches.begin(slot, members)?;
+                let Some(before) = searched.replace(slot) else { return Ok(Next::GoOn) };
+                if batches.go_on(before)? {
+                    summed = Some(before);
+                    return Ok(Next::GoOn);
+                }
+                complete(&mut batches, before, false)
             })?;
-            let next = match next {
-                Next::GoOn if !batches.slots[newest].members.is_empty() => complete(&mut batches, newest)?,
-                next => next,
+            let mut last = |batches: &mut Batches<'_, T>| -> Result<Next> {
+                if let Some(before) = summed
+                    && complete(batches, before, true)? == Next::Stop
+                {
+                    return Ok(Next::Stop);
+                }
+                let Some(slot) = searched else { return Ok(Next::GoOn) };
+                let is_whole = batches.go_on(slot)?;
+                complete(batches, slot, is_whole)
             };
-            batches.link.finish()?;
+            let next = if next == Next::GoOn { last(&mut batches)? } else { next };
+            // What is still on its way comes to nothing, but its memory must not go before it ends.
+            link.driver.finish(Stream::Upload)?;
+            link.finish()?;
+            batches.clock.settle(&link)?;
+            let mut work = batches.clock.work();
+            work.coarse_operations = batches.coarse_operations;
+            totals.work += work;
             totals.add_directions(&batches.take_directions()?);
             Ok(next)
         })

@@ -5,8 +5,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::device;
-use crate::device::Mark;
 use crate::device::Stream;
 use crate::error::Error;
 use crate::error::ExitCode;
@@ -28,6 +26,9 @@ use super::arguments::Residual;
 use super::arguments::State;
 use super::arguments::WeightedSums;
 use super::batches::Batches;
+use super::batches::REFINED;
+use super::batches::SEARCHED;
+use super::clock::Phase;
 use super::link::grid;
 use super::memory::HostBuffers;
 use super::planes;
@@ -47,17 +48,28 @@ struct Chunk {
 }
 
 impl<T: Scalar> Batches<'_, T> {
-    /// Waits for the search of a slot's batch and takes over what it found: states and maps.
-    pub fn take_search(&mut self, slot: usize) -> Result<()> {
+    /// Waits for the search of a slot's batch, and starts its fine pass and its sums; nothing if the step shall stop.
+    /// Returns whether there is something to take.
+    pub fn go_on(&mut self, slot: usize) -> Result<bool> {
+        if self.setting.is_stopped() {
+            return Ok(false);
+        }
+        self.take_search(slot)?;
+        self.refine(slot)?;
+        Ok(true)
+    }
+
+    /// Takes over what the search of a slot's batch found: states and maps.
+    fn take_search(&mut self, slot: usize) -> Result<()> {
         let count = self.slots[slot].members.len();
         let place = self.device_slots[slot];
         // The device goes on with the next batch meanwhile.
-        let (driver, stream) = (self.link.driver, Stream::Download);
-        driver.wait_for(stream, Mark(slot))?;
-        device::download(driver, stream, self.link.at(place.states).address(), &mut self.host.states[..count])?;
+        let (link, stream) = (self.link, Stream::Download);
+        link.driver.wait_for(stream, SEARCHED[slot])?;
+        link.fetch(place.states, &mut self.host.states[..count])?;
         let words = count * self.sizes.shape.words();
-        device::download(driver, stream, self.link.at(place.map).address(), &mut self.host.maps[slot][..words])?;
-        driver.finish(stream)?;
+        link.fetch(place.map, &mut self.host.map[..words])?;
+        link.driver.finish(stream)?;
         let correlates = self.setting.task.comparison == Comparison::CrossCorrelation;
         for (record, words) in self.slots[slot].records.iter_mut().zip(&self.host.states[..count]) {
             let state = State::of(words);
@@ -73,7 +85,7 @@ impl<T: Scalar> Batches<'_, T> {
     }
 
     /// The fine pass and the sums of a slot's batch.
-    pub fn refine(&mut self, slot: usize) -> Result<()> {
+    fn refine(&mut self, slot: usize) -> Result<()> {
         let count = self.slots[slot].members.len();
         let (link, work) = (self.link, self.work);
         link.zero(work.class_mass)?;
@@ -84,11 +96,11 @@ impl<T: Scalar> Batches<'_, T> {
         let mut start = 0;
         while start < count {
             let records = &self.slots[slot].records[..count];
-            let span = pairs::span(&self.setting, records, self.host.maps[slot], start);
+            let span = pairs::span(&self.setting, records, self.host.map, start);
             start = span.end;
             self.sweep(slot, span)?;
         }
-        self.take_results(slot)
+        link.driver.mark(Stream::Compute, REFINED)
     }
 
     /// The sweeps over the pairs of some particles: the smallest energy, the passes of the selection, the sums. With
@@ -99,7 +111,7 @@ impl<T: Scalar> Batches<'_, T> {
         let correlates = self.setting.task.comparison == Comparison::CrossCorrelation;
         let listed = if shape.local {
             let records = &self.slots[slot].records[..count];
-            let (map, poses) = (&*self.host.maps[slot], &*self.host.poses[slot]);
+            let (map, poses) = (&*self.host.map, &*self.host.poses[slot]);
             pairs::sort_local(&self.setting, records, span.clone(), map, poses, self.host.pairs)
         } else {
             0
@@ -137,22 +149,22 @@ impl<T: Scalar> Batches<'_, T> {
         for_each(self, &|batches, _| {
             let subscripts = batches.link.at(batches.work.subscripts);
             let best = Best { samples: searches.samples(), subscripts, states: searches.states() };
-            batches.link.launch("best", searches.grid(), &best)
+            batches.clock.time(&link, Phase::Fine, || link.launch("best", searches.grid(), &best))
         })?;
         if !correlates {
             for pass in 0..passes::<T>() {
-                for_each(self, &|batches, _| searches.show(&batches.link, pass))?;
+                for_each(self, &|batches, _| batches.clock.time(&link, Phase::Fine, || searches.show(&link, pass)))?;
                 searches.descend(&link, pass, self.setting.task.options.adaptive_fraction, None)?;
             }
         }
-        for_each(self, &|batches, chunk| batches.add_up(slot, chunk))
+        for_each(self, &|batches, chunk| batches.clock.time(&link, Phase::Sums, || batches.add_up(slot, chunk)))
     }
 
     /// Lists the next pairs, sends them to the device, and makes their energies there; none are left at the end.
     fn next_chunk(&mut self, slot: usize, source: &mut Source) -> Result<Option<Chunk>> {
         let count = self.slots[slot].members.len();
         let records = &self.slots[slot].records[..count];
-        let range = source.take(&self.setting, records, self.host.maps[slot], self.host.pairs);
+        let range = source.take(&self.setting, records, self.host.map, self.host.pairs);
         if range.is_empty() {
             return Ok(None);
         }
@@ -192,7 +204,7 @@ impl<T: Scalar> Batches<'_, T> {
             image_powers: self.if_wanted(correlates, place.image_powers),
             values: link.at(work.values),
         };
-        link.launch("fine", grid([chunk.tiles, 1, 1], 64), &arguments)?;
+        self.clock.time(link, Phase::Fine, || link.launch("fine", grid([chunk.tiles, 1, 1], 64), &arguments))?;
         Ok(Some(chunk))
     }
 
@@ -286,19 +298,21 @@ impl<T: Scalar> Batches<'_, T> {
         link.launch("residual", grid([chunk.parts, place_blocks, 1], THREADS), &residual)
     }
 
-    /// What the host wants to know about the particles of a slot.
-    fn take_results(&mut self, slot: usize) -> Result<()> {
+    /// Waits for the sums of a slot's batch and takes over what the host wants to know about its particles. No other
+    /// search in the slot, and no other sums, may have been started.
+    pub fn take_results(&mut self, slot: usize) -> Result<()> {
         let (link, work, shape) = (&self.link, &self.work, &self.sizes.shape);
         let count = self.slots[slot].members.len();
         let host = &mut self.host;
-        link.download(self.device_slots[slot].states, &mut host.states[..count])?;
-        link.download(work.class_mass, host.class_mass)?;
-        link.download(work.offset2, host.offset2)?;
-        link.download(work.cross, host.cross)?;
-        link.download(work.own, host.own)?;
+        link.driver.wait_for(Stream::Download, REFINED)?;
+        link.fetch(self.device_slots[slot].states, &mut host.states[..count])?;
+        link.fetch(work.class_mass, host.class_mass)?;
+        link.fetch(work.offset2, host.offset2)?;
+        link.fetch(work.cross, host.cross)?;
+        link.fetch(work.own, host.own)?;
         let mut alarm = [0];
-        link.download(work.is_too_large, &mut alarm)?;
-        link.finish()?;
+        link.fetch(work.is_too_large, &mut alarm)?;
+        link.driver.finish(Stream::Download)?;
         if alarm[0] != 0 {
             return Err(Error::new(
                 ExitCode::BadData,

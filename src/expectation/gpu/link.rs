@@ -1,6 +1,9 @@
 //! A device and its region: values at places of the arena.
 
+use std::sync::Mutex;
+
 use crate::arena;
+use crate::arena::Frame;
 use crate::arena::Place;
 use crate::device;
 use crate::device::Driver;
@@ -10,6 +13,7 @@ use crate::device::Stream;
 use crate::error::Result;
 
 use super::arguments::Pointer;
+use super::resident::Resident;
 
 /// The device that a step runs on.
 #[derive(Clone, Copy)]
@@ -17,6 +21,25 @@ pub struct Link<'d> {
     pub driver: &'d dyn Driver,
     /// Address of the region.
     pub base: u64,
+}
+
+/// A device's part of a step.
+pub struct DeviceFrame<'a, 'd> {
+    pub link: Link<'a>,
+    /// Deals out the memory of the region.
+    pub frame: &'a mut Frame<'d>,
+    /// Page-locked memory of this process that images wait in: [`super::staging_bytes`].
+    pub staging: &'a mut [u8],
+    /// Images that are on the device before the step, and those that stay there after it.
+    pub resident: &'a Mutex<Resident>,
+}
+
+impl<'d> DeviceFrame<'_, 'd> {
+    /// The same, for one step of several.
+    pub fn again(&mut self) -> DeviceFrame<'_, 'd> {
+        let Self { link, frame, staging, resident } = self;
+        DeviceFrame { link: *link, frame, staging, resident }
+    }
 }
 
 impl Link<'_> {
@@ -34,6 +57,12 @@ impl Link<'_> {
     pub fn download<T: arena::Plain + Plain>(&self, place: Place<'_, T>, values: &mut [T]) -> Result<()> {
         assert!(values.len() <= place.len(), "{} values of {} places", values.len(), place.len());
         device::download(self.driver, Stream::Compute, self.at(place).address(), values)
+    }
+
+    /// The same beside the kernels, after what [`Stream::Download`] waits for.
+    pub fn fetch<T: arena::Plain + Plain>(&self, place: Place<'_, T>, values: &mut [T]) -> Result<()> {
+        assert!(values.len() <= place.len(), "{} values of {} places", values.len(), place.len());
+        device::download(self.driver, Stream::Download, self.at(place).address(), values)
     }
 
     pub fn zero<T: arena::Plain>(&self, place: Place<'_, T>) -> Result<()> {

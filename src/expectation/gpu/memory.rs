@@ -18,6 +18,7 @@ use super::arguments::Plane;
 use super::arguments::StateWords;
 use super::arguments::Value;
 use super::arguments::Voxel;
+use super::prepare;
 
 /// Rows are whole steps of the products: so many real values.
 const ROW_VALUES: usize = 32;
@@ -32,6 +33,8 @@ pub struct Sizes {
     pub chunk: usize,
     /// Longest padding of pixels by shell to whole warps.
     pub places: usize,
+    /// Of the images' preparation.
+    pub prepare: prepare::Sizes,
     /// Orientations of the grid, and whether their planes are a table (searches everywhere).
     pub orientations: usize,
 }
@@ -228,13 +231,11 @@ pub fn work<'f, T: Scalar>(frame: &mut Frame<'f>, sizes: &Sizes, narrow: bool) -
 
 /// Host memory of the engine, beside the images that are read ahead.
 pub struct HostBuffers<'f, T: Scalar> {
-    /// Rows of the particles of a batch while the host prepares them: complex values, then real ones.
-    pub complex: [&'f mut [Value<T>]; 2],
-    pub real: [&'f mut [T]; 2],
     pub log_offsets: &'f mut [T],
     pub squared: &'f mut [T],
-    /// Maps of significant samples, and the particles' own lists, of each slot.
-    pub maps: [&'f mut [u64]; SLOTS],
+    /// Map of significant samples.
+    pub map: &'f mut [u64],
+    /// The particles' own lists, of each slot.
     pub poses: [&'f mut [u32]; SLOTS],
     pub log_poses: [&'f mut [T]; SLOTS],
     /// Pairs of the fine pass: see `products::shape::Buffers`.
@@ -263,16 +264,10 @@ pub fn host_buffers<'f, T: Scalar>(frame: &mut Frame<'f>, sizes: &Sizes) -> Resu
     let locally = |count: usize| if shape.local { count } else { 0 };
     let all_pairs = if shape.local { p * shape.poses * shape.translations } else { shape.blocks };
     let planes = locally((shape.searched * shape.poses).max(shape.blocks * shape.turns));
-    let rows = p * sizes.row();
     Ok(HostBuffers {
-        complex: [frame.zeroed("masked images", rows)?, frame.zeroed("unmasked images", rows)?],
-        real: [frame.zeroed("CTF power", rows)?, frame.zeroed("CTF weight", rows)?],
         log_offsets: frame.alloc("offset priors", p * sizes.offsets())?,
         squared: frame.alloc("squared offsets", p * shape.translations * shape.steps)?,
-        maps: [
-            frame.zeroed("significant samples", p * shape.words())?,
-            frame.zeroed("significant samples", p * shape.words())?,
-        ],
+        map: frame.zeroed("significant samples", p * shape.words())?,
         poses: [
             frame.alloc("listed poses", locally(p * shape.poses))?,
             frame.alloc("listed poses", locally(p * shape.poses))?,

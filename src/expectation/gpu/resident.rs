@@ -1,7 +1,6 @@
 //! Images that stay on the device between iterations, in the number type of their files.
 
 use crate::arena::Frame;
-use crate::arena::Place;
 use crate::device::Driver;
 use crate::device::Stream;
 use crate::error::Result;
@@ -9,62 +8,97 @@ use crate::error::Result;
 /// No slot.
 const NONE: u32 = u32::MAX;
 
-/// The images of a half set's particles. A particle keeps its slot for the run; the first that come get one, until all
-/// slots are given away.
-pub struct Resident<'f> {
-    memory: Place<'f, u8>,
-    base: u64,
-    slot_bytes: usize,
+/// Images of particles, one each. A particle keeps its slot from iteration to iteration; the first that come get one,
+/// until all slots are given away.
+///
+/// The slots are the first thing in the device's region in every run of its arena, so that what they hold stays.
+pub struct Resident {
+    /// Address of the first slot; none before the first run.
+    address: Option<u64>,
+    image_bytes: usize,
+    capacity: usize,
     /// Slot of each particle of the data set; and whose the slots are.
     slots: Vec<u32>,
     owners: Vec<u32>,
-    capacity: usize,
 }
 
-impl Resident<'_> {
-    /// How many particles fit into a budget, and the bytes that this takes: all of them or as many as there is room for.
-    /// `slot_bytes` are those of all images of a particle.
-    pub fn capacity(budget_bytes: usize, slot_bytes: usize, particles: usize) -> (usize, usize) {
-        let count = (budget_bytes / slot_bytes.max(1)).min(particles);
-        (count, count * slot_bytes)
+impl Resident {
+    /// Without slots, for a data set of so many particles whose images take `image_bytes` at most.
+    pub fn new(image_bytes: usize, particles: usize) -> Self {
+        Self { address: None, image_bytes, capacity: 0, slots: vec![NONE; particles], owners: Vec::new() }
     }
-}
 
-impl<'f> Resident<'f> {
-    /// Room for `capacity` of the data set's `particles`. `base` is the address of the frame's region.
+    /// Gives as many slots as fit into `bytes`, or one to each particle. Whoever had one of those that are gone has
+    /// none.
+    pub fn fit(&mut self, bytes: usize) {
+        self.capacity = (bytes / self.image_bytes.max(1)).min(self.slots.len());
+        let kept = self.capacity.min(self.owners.len());
+        self.owners.drain(kept..).for_each(|particle| self.slots[particle as usize] = NONE);
+    }
+
+    /// Bytes of all slots.
+    pub fn bytes(&self) -> usize {
+        self.capacity * self.image_bytes
+    }
+
+    /// Bytes of slots for all particles.
+    pub fn most_bytes(&self) -> usize {
+        self.slots.len() * self.image_bytes
+    }
+
+    /// The allocation of `bytes`, alone.
     ///
     /// # Errors
     /// The region is full.
-    pub fn new(frame: &mut Frame<'f>, base: u64, capacity: usize, slot_bytes: usize, particles: usize) -> Result<Self> {
-        let memory = frame.place("resident images", capacity * slot_bytes)?;
-        let (slots, owners) = (vec![NONE; particles], Vec::with_capacity(capacity));
-        Ok(Self { memory, base, slot_bytes, slots, owners, capacity })
+    pub fn count(frame: &mut Frame<'_>, bytes: usize) -> Result<usize> {
+        Ok(frame.place::<u8>("resident images", bytes)?.offset())
     }
 
-    /// Address of a particle's images where they are on the device.
+    /// Takes its place in a run of the arena. `base` is the address of the region: at another one all is forgotten.
+    ///
+    /// # Errors
+    /// The region is full.
+    pub fn settle(&mut self, frame: &mut Frame<'_>, base: u64) -> Result<()> {
+        let address = base + Self::count(frame, self.bytes())? as u64;
+        if self.address.replace(address) != Some(address) {
+            self.clear();
+        }
+        Ok(())
+    }
+
+    /// Forgets all: the region is another one.
+    pub fn clear(&mut self) {
+        self.owners.drain(..).for_each(|particle| self.slots[particle as usize] = NONE);
+    }
+
+    /// Address of a particle's image where it is on the device.
     pub fn slot(&self, particle: u32) -> Option<u64> {
         let slot = self.slots[particle as usize];
-        (slot != NONE).then(|| self.base + (self.memory.offset() + slot as usize * self.slot_bytes) as u64)
+        (slot != NONE).then(|| self.at(slot as usize))
     }
 
-    /// Uploads a particle's images by a stream if it has no slot and there is one left; its address, if it has one.
+    fn at(&self, slot: usize) -> u64 {
+        self.address.unwrap_or_default() + (slot * self.image_bytes) as u64
+    }
+
+    /// Uploads a particle's image by a stream if there is a slot left; its address, if it has one.
     ///
     /// # Errors
     /// Those of the device; then it has no slot.
-    pub fn keep(&mut self, driver: &dyn Driver, stream: Stream, particle: u32, images: &[u8]) -> Result<Option<u64>> {
-        assert!(images.len() <= self.slot_bytes, "images of {} bytes for a slot of {}", images.len(), self.slot_bytes);
+    pub fn keep(&mut self, driver: &dyn Driver, stream: Stream, particle: u32, image: &[u8]) -> Result<Option<u64>> {
+        assert!(
+            image.len() <= self.image_bytes,
+            "an image of {} bytes for a slot of {}",
+            image.len(),
+            self.image_bytes
+        );
         if self.slot(particle).is_none() && self.owners.len() < self.capacity {
             let slot = self.owners.len();
-            driver.upload(stream, self.base + (self.memory.offset() + slot * self.slot_bytes) as u64, images)?;
+            driver.upload(stream, self.at(slot), image)?;
             self.owners.push(particle);
             self.slots[particle as usize] = slot as u32;
         }
         Ok(self.slot(particle))
-    }
-
-    /// Forgets all: the particles are others now, or so is what a slot holds.
-    pub fn clear(&mut self) {
-        self.owners.drain(..).for_each(|particle| self.slots[particle as usize] = NONE);
     }
 
     /// Particles on the device.
@@ -86,28 +120,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_that_come_stay() {
-        assert_eq!(Resident::capacity(1000, 300, 10), (3, 900));
-        assert_eq!(Resident::capacity(1 << 40, 300, 10), (10, 3000));
-        assert_eq!(Resident::capacity(299, 300, 10), (0, 0));
+    fn the_first_that_come_stay_and_the_last_go_first() {
         let mut driver = OnCpu::open(Precision::Single).expect("a compiler");
         let base = driver.reserve(1024).expect("memory");
-        Arena::of_device(1024).run(|frame| {
-            let mut resident = Resident::new(frame, base, 2, 5, 9).expect("room");
-            let mut keep = |particle: u32| {
-                let images = [particle as u8; 5];
-                resident.keep(&driver, Stream::Upload, particle, &images).expect("room").inspect(|at| {
-                    let mut found = [0; 5];
-                    driver.download(Stream::Download, *at, &mut found).expect("memory");
-                    assert_eq!(found, images);
-                })
-            };
-            let slots = [keep(7), keep(3), keep(7), keep(5)];
-            assert!(slots[0].is_some() && slots[1].is_some() && slots[0] != slots[1]);
-            assert_eq!((slots[2], slots[3]), (slots[0], None));
-            assert_eq!((resident.slot(3), resident.slot(5), resident.len()), (slots[1], None, 2));
-            resident.clear();
-            assert!(resident.is_empty() && resident.slot(3).is_none());
+        let mut arena = Arena::of_device(1024);
+        let mut resident = Resident::new(5, 9);
+        assert_eq!(resident.most_bytes(), 45);
+        resident.fit(14);
+        assert_eq!(resident.bytes(), 10);
+        let kept = |resident: &mut Resident, particle: u32| {
+            let at = resident.keep(&driver, Stream::Upload, particle, &[particle as u8; 5]).expect("room")?;
+            let mut found = [0; 5];
+            driver.download(Stream::Download, at, &mut found).expect("memory");
+            assert_eq!(found, [particle as u8; 5]);
+            Some(at)
+        };
+        let places = arena.run(|frame| {
+            resident.settle(frame, base).expect("room");
+            [7, 3, 7, 5].map(|particle| kept(&mut resident, particle))
+        });
+        assert!(places[0].is_some() && places[1].is_some() && places[0] != places[1]);
+        assert_eq!((places[2], places[3]), (places[0], None));
+        // In the next run they are still there; with more room the next ones are too.
+        resident.fit(20);
+        arena.run(|frame| {
+            resident.settle(frame, base).expect("room");
+            assert_eq!([7, 3].map(|particle| resident.slot(particle)), [places[0], places[1]]);
+            assert!(kept(&mut resident, 5).is_some());
+            assert_eq!(resident.len(), 3);
+        });
+        // With less room the last have to go.
+        resident.fit(5);
+        assert_eq!((resident.slot(7), resident.slot(3), resident.slot(5)), (places[0], None, None));
+        // Another region holds nothing.
+        let moved = driver.reserve(4096).expect("memory");
+        Arena::of_device(4096).run(|frame| {
+            resident.settle(frame, moved + 256).expect("room");
+            assert!(resident.is_empty() && resident.slot(7).is_none());
         });
     }
 }

@@ -1,17 +1,13 @@
-//! The first half of a batch: images are prepared, and every coarse sample is compared.
+//! The first half of a batch: every coarse sample is compared.
 
 use rayon::prelude::*;
 
 use crate::dataset::Assignment;
-use crate::device::Mark;
 use crate::device::Stream;
 use crate::error::Error;
 use crate::error::Result;
-use crate::expectation::prior::OffsetPrior;
-use crate::expectation::products::ahead;
+use crate::expectation::products;
 use crate::expectation::products::batch::scalar;
-use crate::expectation::products::load;
-use crate::expectation::products::load::ParticleRows;
 use crate::expectation::products::parallel;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::Comparison;
@@ -24,6 +20,8 @@ use super::arguments::Pointer;
 use super::arguments::Project;
 use super::arguments::Shift;
 use super::batches::Batches;
+use super::batches::SEARCHED;
+use super::clock::Phase;
 use super::coarse::CoarseArguments;
 use super::coarse::PowerArguments;
 use super::coarse::launch_coarse;
@@ -39,23 +37,42 @@ use super::select::passes;
 const THREADS: u32 = 128;
 
 impl<T: Scalar> Batches<'_, T> {
-    /// Prepares a batch in a slot and starts its search. What the search found is there when the slot's mark has passed.
-    pub fn begin(&mut self, slot: usize, members: &[(usize, u32)], images: ahead::Batch<'_>) -> Result<()> {
-        self.slots[slot].members.clear();
-        self.slots[slot].members.extend_from_slice(members);
-        self.load(slot, images)?;
+    /// Takes over what preparing a slot's batch found, and starts its search. What that found is there when the slot's
+    /// mark has passed.
+    pub fn begin(&mut self, slot: usize, members: &[(usize, u32)]) -> Result<()> {
+        let shape = self.sizes.shape;
+        let state = &mut self.slots[slot];
+        state.members.clear();
+        state.members.extend_from_slice(members);
+        for (record, (position, index)) in state.records.iter_mut().zip(members) {
+            record.start(*index, *position, &shape);
+        }
         if self.setting.is_stopped() {
             return Ok(());
         }
+        // While the device prepares.
+        self.fill_priors(slot)?;
+        if shape.local {
+            self.list(slot)?;
+        }
+        let rows = self.prepared_rows(slot);
+        self.preparation.finish(rows, self.limits, &mut self.slots[slot].records[..members.len()])?;
+        self.clock.settle(&self.link)?;
+        self.allow(slot)?;
         let place = self.device_slots[slot];
-        let shape = self.sizes.shape;
         let mut ranges = std::mem::take(&mut self.ranges);
         ranges.clear();
-        for (p, record) in self.slots[slot].records[..members.len()].iter().enumerate() {
+        let mut poses_compared = 0;
+        for (p, record) in self.slots[slot].records[..members.len()].iter_mut().enumerate() {
             let first = p % shape.searched * self.sizes.samples();
+            if !record.is_used() {
+                record.listed = 0;
+            }
             let poses = if shape.local { record.listed } else { shape.poses };
+            poses_compared += if record.is_used() { poses } else { 0 };
             ranges.push([first, first + poses * shape.translations].map(|at| at as u64));
         }
+        self.coarse_operations += products::coarse_operations(&shape, poses_compared);
         self.link.upload(self.work.ranges, &ranges)?;
         self.ranges = ranges;
         self.link.zero(place.map)?;
@@ -68,76 +85,18 @@ impl<T: Scalar> Batches<'_, T> {
                 bins: self.link.at(self.work.bins),
                 samples: self.sizes.samples(),
             };
-            searches.start(&self.link)?;
-            if shape.local {
-                self.compare_listed(slot, &searches)?;
-            } else {
-                self.compare_everywhere(&place, &searches)?;
-            }
-            self.mark_significant(&place, &searches)?;
+            let planes = if shape.local { self.list_search(slot, &searches)? } else { 0 };
+            self.clock.time(&self.link, Phase::Coarse, || {
+                searches.start(&self.link)?;
+                if shape.local {
+                    self.compare_listed(&place, &searches, planes)?;
+                } else {
+                    self.compare_everywhere(&place, &searches)?;
+                }
+                self.mark_significant(&place, &searches)
+            })?;
         }
-        self.link.driver.mark(Stream::Compute, Mark(slot))
-    }
-
-    /// Images to rows, on the threads of the host.
-    fn load(&mut self, slot: usize, images: ahead::Batch<'_>) -> Result<()> {
-        let (sizes, setting) = (self.sizes, &self.setting);
-        let (row, offsets) = (sizes.row(), sizes.offsets());
-        let children = sizes.shape.translations * sizes.shape.steps;
-        let state = &mut self.slots[slot];
-        let host = &mut self.host;
-        let [masked, unmasked] = &mut host.complex;
-        let [power, weight] = &mut host.real;
-        let rows = masked
-            .chunks_exact_mut(row)
-            .zip(unmasked.chunks_exact_mut(row))
-            .zip(power.chunks_exact_mut(row).zip(weight.chunks_exact_mut(row)))
-            .zip(host.log_offsets.chunks_exact_mut(offsets).zip(host.squared.chunks_exact_mut(children)));
-        let particles = state.members.iter().zip(state.records.iter_mut()).zip(rows).enumerate();
-        parallel::each(&mut self.loaders, particles, |loader, (p, ((&(position, index), record), rows))| {
-            let (((masked, unmasked), (power, weight)), (log_offsets, squared)) = rows;
-            record.start(index, position, &sizes.shape);
-            if setting.is_stopped() {
-                return Ok(());
-            }
-            let [masked, unmasked] = [masked, unmasked].map(|row| row.as_flattened_mut());
-            let rows = ParticleRows { masked, unmasked, power, weight, log_offsets };
-            load::load(setting, self.limits, images, p, record, loader, rows)?;
-            let prior = OffsetPrior::new(setting.task, setting.group, index, record.offset_pixels);
-            for (at, squared) in squared.iter_mut().enumerate() {
-                let list = setting.task.translations;
-                let by = setting.group.pixels(list.child(at / list.child_count(), at % list.child_count()));
-                *squared = scalar(prior.squared_angstrom(record.offset_pixels, by));
-            }
-            Ok(())
-        })?;
-        if setting.is_stopped() {
-            return Ok(());
-        }
-        let (count, classes) = (state.members.len(), sizes.shape.classes);
-        if sizes.shape.local {
-            self.list(slot)?;
-        }
-        let state = &self.slots[slot];
-        let place = self.device_slots[slot];
-        let host = &self.host;
-        self.link.upload(place.masked, &host.complex[0][..count * row])?;
-        self.link.upload(place.unmasked, &host.complex[1][..count * row])?;
-        self.link.upload(place.power, &host.real[0][..count * row])?;
-        self.link.upload(place.weight, &host.real[1][..count * row])?;
-        self.link.upload(place.log_offsets, &host.log_offsets[..count * offsets])?;
-        self.link.upload(place.squared, &host.squared[..count * children])?;
-        let powers: Vec<f64> = state.records[..count].iter().map(|r| r.correlation_power).collect();
-        self.link.upload(place.image_powers, &powers)?;
-        let only = self.setting.task.only_class;
-        let mut allowed = vec![0; classes * sizes.shape.particles];
-        for (class, allowed) in allowed.chunks_exact_mut(sizes.shape.particles).enumerate() {
-            for (allowed, record) in allowed.iter_mut().zip(&state.records[..count]) {
-                let may = record.is_used() && only.is_none_or(|only| only[record.position] as usize == class);
-                *allowed = u8::from(may);
-            }
-        }
-        self.link.upload(place.allowed, &allowed)
+        self.link.driver.mark(Stream::Compute, SEARCHED[slot])
     }
 
     /// Lists of poses of all particles of a batch.
@@ -265,8 +224,8 @@ impl<T: Scalar> Batches<'_, T> {
         Ok(())
     }
 
-    /// Each particle's own list.
-    fn compare_listed(&mut self, slot: usize, searches: &Searches<T>) -> Result<()> {
+    /// Sends the own lists of some particles; returns their length together.
+    fn list_search(&mut self, slot: usize, searches: &Searches<T>) -> Result<usize> {
         let shape = self.sizes.shape;
         let setting = &self.setting;
         let host = &mut self.host;
@@ -287,11 +246,17 @@ impl<T: Scalar> Batches<'_, T> {
         let planes = &mut host.planes[..count];
         let listed = &host.listed[..count];
         planes::of_poses(setting, listed.par_iter().map(|l| l[3]), planes);
-        let (link, work, place) = (&self.link, &self.work, &self.device_slots[slot]);
+        let (link, work) = (&self.link, &self.work);
         link.upload(work.listed, listed)?;
         link.upload(work.log_listed, &host.log_listed[..count])?;
         link.upload(work.listed_planes, planes)?;
-        let correlates = setting.task.comparison == Comparison::CrossCorrelation;
+        Ok(count)
+    }
+
+    /// Compares particles with their own lists, `count` poses together.
+    fn compare_listed(&self, place: &Slot<'_, T>, searches: &Searches<T>, count: usize) -> Result<()> {
+        let (link, work, shape) = (&self.link, &self.work, &self.sizes.shape);
+        let correlates = self.setting.task.comparison == Comparison::CrossCorrelation;
         let arguments = ListedSearch {
             references: link.at(self.volumes.references),
             voxels: self.voxels as u64,

@@ -32,31 +32,24 @@ pub trait Transform: Send + Sync {
 /// cuFFT's manual: most plans need as many complex numbers as there are pixels, none more than eight times that. A plan
 /// that needs more than there is does fewer images a call ([`crate::device::Fft::images`]); one always fits.
 pub fn work_bytes(edge: usize, images: usize) -> usize {
-    images.max(8) * edge * edge * size_of::<Complex<f64>>()
+    images.max(8) * bytes_each(edge)
 }
 
-/// The transforms of a device: by its own library, or on the host's threads, with a sentence for the log if that is
-/// slower than need be. `work` is the address of [`work_bytes`].
+/// Those of one image.
+pub fn bytes_each(edge: usize) -> usize {
+    edge * edge * size_of::<Complex<f64>>()
+}
+
+/// The transforms of a device: by its own library, or on the host's threads where it has none (whoever opens a device
+/// says so). `work` is the address of [`work_bytes`].
 ///
 /// # Errors
 /// Those of the device.
-pub fn of_device(
-    driver: &dyn Driver,
-    edge: usize,
-    images: usize,
-    work: u64,
-) -> Result<(Box<dyn Transform + '_>, Option<String>)> {
-    if let Some(fft) = driver.fft(edge, images, work, work_bytes(edge, images))? {
-        return Ok((Box::new(DeviceTransform { fft, edge }), None));
-    }
-    let identity = driver.identity();
-    let is_twin = identity.capability == (0, 0);
-    let warning = format!(
-        "{}: no cuFFT was found, so that images go to the host and back to be transformed: install cuFFT or name its \
-         folder in LD_LIBRARY_PATH",
-        identity.name
-    );
-    Ok((Box::new(HostTransform::new(edge)), (!is_twin).then_some(warning)))
+pub fn of_device(driver: &dyn Driver, edge: usize, images: usize, work: u64) -> Result<Box<dyn Transform + '_>> {
+    Ok(match driver.fft(edge, images, work, work_bytes(edge, images))? {
+        Some(fft) => Box::new(DeviceTransform { fft, edge }),
+        None => Box::new(HostTransform::new(edge)),
+    })
 }
 
 /// Of the kernel `gain`.
@@ -211,7 +204,8 @@ mod tests {
         for ((a, b), image) in host.1.iter().zip(&device.1).zip(&images) {
             assert!((a - image).abs() < 1e-12 && (b - image).abs() < 1e-12);
         }
-        // The twin has no library of its own, and that is nothing to tell.
-        assert!(of_device(&driver, EDGE, 6, 0).expect("transforms").1.is_none());
+        // The twin has no library of its own.
+        let twins = transform(&*of_device(&driver, EDGE, 6, 0).expect("transforms"));
+        assert_eq!(twins, host);
     }
 }

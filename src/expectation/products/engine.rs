@@ -336,7 +336,8 @@ fn run_group<T: Scalar>(
     let mut records: Vec<Record> = (0..shape.particles).map(|_| Record::new(&shape)).collect();
     let supply = watch.supply.ok_or_else(|| Error::internal("nobody hands out blocks"))?;
     let next = |most: usize, blocks: &mut Vec<u32>| supply.next(group.optics, most, blocks);
-    let source_of = ahead::Members { all: of_group, block_particles: config.block_particles, next: &next };
+    let source_of =
+        ahead::Members { all: of_group, block_particles: config.block_particles, next: &next, has: &|_| false };
     let next = frame.child(Kind::Batch, |frame| -> Result<Next> {
         let mut buffers = shape::buffers::<T>(frame, &shape)?;
         let lanes = config.threads;

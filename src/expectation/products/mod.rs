@@ -35,3 +35,4 @@ pub use shape::{Shape, projector_work, sums};
 pub use supply::Supply;
 pub use terms::{Pass, Terms, terms};
 pub use work::Work;
+pub use work::coarse_operations;

@@ -110,9 +110,7 @@ pub fn run_batch<T: Scalar>(
 fn coarse_operations<T: Scalar>(context: &Context<'_, T>, records: &[Record]) -> f64 {
     let shape = &context.shape;
     let poses = |record: &Record| if shape.local { record.listed } else { shape.poses };
-    let poses: usize = records.iter().filter(|r| r.is_used()).map(poses).sum();
-    // A complex product of which the real part is wanted, for every translation, and a real one.
-    poses as f64 * (4 * shape.translations + 2) as f64 * shape.coarse_pixels as f64
+    super::work::coarse_operations(shape, records.iter().filter(|r| r.is_used()).map(poses).sum())
 }
 
 /// Global search: all particles of a search share every panel.

@@ -87,6 +87,11 @@ impl Shape {
         self.panels() * PANEL * self.translations
     }
 
+    /// Bytes of the images of a batch, as they are read.
+    pub fn batch_bytes(&self) -> usize {
+        self.particles * self.images * self.image_bytes
+    }
+
     /// Words of a particle's map of significant samples.
     pub fn words(&self) -> usize {
         (self.poses * self.translations).div_ceil(64)
@@ -158,11 +163,16 @@ pub struct ImageBuffers<'f> {
 }
 
 pub fn image_buffers<'f>(frame: &mut Frame<'f>, shape: &Shape) -> Result<ImageBuffers<'f>> {
-    let batch = shape.particles * shape.images * shape.image_bytes;
+    let batch = shape.batch_bytes();
     Ok(ImageBuffers {
         images: [frame.alloc("images of a batch", batch)?, frame.alloc("images of the next batch", batch)?],
-        request: frame.alloc("images of a request", mrc::REQUEST_BYTES.min(batch).max(shape.image_bytes))?,
+        request: request_buffer(frame, shape)?,
     })
+}
+
+/// Allocates what one request of the reader brings.
+pub fn request_buffer<'f>(frame: &mut Frame<'f>, shape: &Shape) -> Result<&'f mut [u8]> {
+    frame.alloc("images of a request", mrc::REQUEST_BYTES.min(shape.batch_bytes()).max(shape.image_bytes))
 }
 
 /// One (coarse sample, particle) pair of the fine pass: pose (class times orientations plus orientation),

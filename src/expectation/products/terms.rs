@@ -155,7 +155,8 @@ pub(super) fn each_loaded<T: Scalar>(
                 blocks.extend((!given.swap(true, SeqCst)).then_some(0));
                 Ok(())
             };
-            let group = ahead::Members { all: &members, block_particles: config.block_particles, next: &next };
+            let group =
+                ahead::Members { all: &members, block_particles: config.block_particles, next: &next, has: &|_| false };
             ahead::each_batch(source, task.dataset, &shape, &group, images, |members, images| {
                 for (p, (position, particle)) in members.iter().enumerate() {
                     record.start(*particle, *position, &shape);

@@ -3,6 +3,8 @@
 use std::ops::AddAssign;
 use std::time::Instant;
 
+use super::shape::Shape;
+
 /// Seconds of wall-clock time by phase, and the arithmetic of the coarse search.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
@@ -25,6 +27,12 @@ impl AddAssign for Work {
         self.sums += other.sums;
         self.coarse_operations += other.coarse_operations;
     }
+}
+
+/// Operations of the coarse products of particles that are compared with so many poses together.
+pub fn coarse_operations(shape: &Shape, poses: usize) -> f64 {
+    // A complex product of which the real part is wanted, for every translation, and a real one.
+    poses as f64 * (4 * shape.translations + 2) as f64 * shape.coarse_pixels as f64
 }
 
 /// Seconds since `begin`, which becomes now.

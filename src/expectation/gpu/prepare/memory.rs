@@ -22,8 +22,6 @@ pub struct Sizes {
     pub images: usize,
     /// Most bytes of an image as it is read.
     pub image_bytes: usize,
-    /// Images come from the host too, not only from where they are resident.
-    pub has_uploads: bool,
     pub edge: usize,
     /// Pixels of the products.
     pub pixels: usize,
@@ -35,14 +33,7 @@ pub struct Sizes {
 
 impl Sizes {
     /// For batches of `particles`, of which no more than `at_once` are in work together.
-    pub fn new(
-        task: &Task<'_>,
-        group: &Group,
-        particles: usize,
-        at_once: usize,
-        image_bytes: usize,
-        has_uploads: bool,
-    ) -> Self {
+    pub fn new(task: &Task<'_>, group: &Group, particles: usize, at_once: usize, image_bytes: usize) -> Self {
         // Parts of equal length: a transform always does a whole one.
         let parts = particles.div_ceil(at_once.max(1)).max(1);
         Self {
@@ -50,7 +41,6 @@ impl Sizes {
             at_once: particles.div_ceil(parts),
             images: if task.reconstruct_images { 2 } else { 1 },
             image_bytes,
-            has_uploads,
             edge: group.box_pixels,
             pixels: group.count(),
             has_noise: !task.options.zero_mask,
@@ -58,6 +48,15 @@ impl Sizes {
             has_correction: group.correction.is_some(),
             has_gamma_offsets: group.gamma_offsets.is_some(),
         }
+    }
+
+    /// Particles whose images can be in work together in so many bytes; one always can.
+    pub fn at_once(task: &Task<'_>, group: &Group, bytes: usize) -> usize {
+        let one = Self::new(task, group, 1, 1, 0);
+        let pictures = if one.has_noise { 2 } else { 1 } * one.image() * size_of::<f64>();
+        let transforms = (one.half() + 2 * one.pixels) * size_of::<Complex<f64>>();
+        let each = pictures + transforms + one.pixels * size_of::<f64>() + transform::bytes_each(one.edge);
+        (bytes / each).max(1)
     }
 
     /// Pixels of an image.
@@ -100,8 +99,9 @@ pub struct Memory<'f> {
     // Of a batch.
     pub particles: Place<'f, [u64; particle::WORDS]>,
     pub results: Place<'f, f64>,
-    // Of the particles in work.
+    /// Images as they were read, those that are not resident.
     pub raw: Place<'f, u8>,
+    // Of the particles in work.
     pub pictures: Place<'f, f64>,
     pub noise: Place<'f, f64>,
     pub halves: Place<'f, Complex<f64>>,
@@ -130,7 +130,7 @@ pub fn memory<'f>(frame: &mut Frame<'f>, sizes: &Sizes) -> Result<Memory<'f>> {
         pixel_starts: frame.place("shells of pixels", shells + 1)?,
         particles: frame.place("particles to prepare", sizes.particles)?,
         results: frame.place("prepared results", sizes.particles * sizes.results())?,
-        raw: frame.place("images as read", only_if(sizes.has_uploads, work * sizes.images * sizes.image_bytes))?,
+        raw: frame.place("images as read", sizes.particles * sizes.images * sizes.image_bytes)?,
         pictures: frame.place("images in work", work * image)?,
         noise: frame.place("noise images", only_if(sizes.has_noise, work * image))?,
         halves: frame.place("transforms", work * half)?,

@@ -34,20 +34,11 @@ pub use memory::Memory;
 pub use memory::Sizes;
 pub use memory::memory;
 
-/// An image as it was read.
+/// An image as it was read, at an address on the device: there when the compute stream comes to it.
 #[derive(Clone, Copy)]
-pub struct Image<'b> {
-    pub place: Stored<'b>,
+pub struct Image {
+    pub address: u64,
     pub format: PixelFormat,
-}
-
-/// Where its bytes are.
-#[derive(Clone, Copy)]
-pub enum Stored<'b> {
-    /// In this process; they are uploaded.
-    Host(&'b [u8]),
-    /// At an address on the device, there when the compute stream comes to it.
-    Device(u64),
 }
 
 /// Addresses of the rows of a batch, by particle: what `products::load` makes.
@@ -131,33 +122,40 @@ impl<'p, 'f> Preparation<'p, 'f> {
         })
     }
 
-    /// Prepares the particles of `records`, whose images come particle by particle, [`Sizes::images`] of each. Rows of
-    /// particles that are set aside become zero. Returns when the records are filled; the rows are there when the
-    /// compute stream is waited for.
+    /// Starts to prepare particles of the data set, whose images come particle by particle, [`Sizes::images`] of each.
+    /// Rows of particles that are set aside are of no use until [`Self::finish`].
     ///
     /// # Errors
-    /// Those of the device; an image that spreads too widely; a CTF or a scale that makes no sense.
-    pub fn prepare_batch(
-        &mut self,
-        images: &[Image<'_>],
-        rows: Rows,
-        limits: Limits,
-        records: &mut [Record],
-    ) -> Result<()> {
-        let Sizes { particles, images: each, at_once, .. } = self.sizes;
-        assert!(records.len() <= particles && images.len() == records.len() * each, "a batch of the planned size");
+    /// Those of the device.
+    pub fn start(&mut self, particles: impl ExactSizeIterator<Item = u32>, images: &[Image], rows: Rows) -> Result<()> {
+        let Sizes { particles: most, images: each, at_once, .. } = self.sizes;
+        let count = particles.len();
+        assert!(count <= most && images.len() == count * each, "a batch of the planned size");
         assert!(rows.stride >= self.sizes.pixels, "rows hold all pixels");
         self.particles.clear();
         self.known.clear();
-        for (p, record) in records.iter().enumerate() {
-            self.introduce(p % at_once, record.index, &images[p * each..][..each]);
+        for (index, images) in particles.zip(images.chunks_exact(each)) {
+            self.introduce(index, images);
         }
         device::upload(self.driver, Stream::Compute, self.at(self.memory.particles), &self.particles)?;
-        for first in (0..records.len()).step_by(at_once.max(1)) {
-            let part = Part { first, count: at_once.min(records.len() - first) };
-            self.upload_images(part, &images[first * each..][..part.count * each])?;
-            self.compute(part, rows)?;
+        for first in (0..count).step_by(at_once.max(1)) {
+            self.compute(Part { first, count: at_once.min(count - first) }, rows)?;
         }
+        Ok(())
+    }
+
+    /// Offset of particle `p` of the batch as it was before, in pixels.
+    pub fn offset_pixels(&self, p: usize) -> [f64; 2] {
+        self.known[p].offset_pixels
+    }
+
+    /// Waits for what was started, and fills the records of its particles, in the same order. Rows of those that are
+    /// set aside become zero.
+    ///
+    /// # Errors
+    /// Those of the device; an image that spreads too widely; a CTF or a scale that makes no sense.
+    pub fn finish(&mut self, rows: Rows, limits: Limits, records: &mut [Record]) -> Result<()> {
+        assert_eq!(records.len(), self.known.len(), "records of the batch that was started");
         let count = records.len() * self.sizes.results();
         device::download(self.driver, Stream::Compute, self.at(self.memory.results), &mut self.results[..count])?;
         self.driver.finish(Stream::Compute)?;
@@ -179,25 +177,12 @@ impl<'p, 'f> Preparation<'p, 'f> {
         if place.is_empty() { 0 } else { self.at(place) }
     }
 
-    /// Where image `which` of the particle at a place among those in work is uploaded to.
-    fn upload_place(&self, place: usize, which: usize) -> u64 {
-        self.at(self.memory.raw) + ((place * self.sizes.images + which) * self.sizes.image_bytes) as u64
-    }
-
     /// Notes what the host knows about a particle.
-    fn introduce(&mut self, place: usize, index: u32, images: &[Image<'_>]) {
+    fn introduce(&mut self, index: u32, images: &[Image]) {
         let (task, group) = (self.task, self.group);
         let record = &task.dataset.particles[index as usize];
         let start = prepare::start(task, group, index);
-        let addressed = |which: usize| {
-            let image = &images[which.min(images.len() - 1)];
-            let address = match image.place {
-                Stored::Host(_) => self.upload_place(place, which.min(images.len() - 1)),
-                Stored::Device(address) => address,
-            };
-            (address, image.format)
-        };
-        let addressed = [addressed(0), addressed(1)];
+        let addressed = [0, images.len() - 1].map(|which| (images[which].address, images[which].format));
         let mut error = None;
         let group_scale = prepare::group_scale(task, record).unwrap_or_else(|cause| {
             error = Some(cause);
@@ -217,18 +202,6 @@ impl<'p, 'f> Preparation<'p, 'f> {
             error,
         });
         self.particles.push(particle::words(record, &start, group.box_pixels, addressed, ctf.as_ref(), group_scale));
-    }
-
-    fn upload_images(&self, part: Part, images: &[Image<'_>]) -> Result<()> {
-        let each = self.sizes.images;
-        for (i, image) in images.iter().enumerate() {
-            let Stored::Host(bytes) = image.place else { continue };
-            let used = self.sizes.image() * image.format.mode.bytes();
-            assert!(self.sizes.has_uploads && used <= self.sizes.image_bytes, "images were to be on the device");
-            debug_assert!(i / each < part.count);
-            self.driver.upload(Stream::Compute, self.upload_place(i / each, i % each), &bytes[..used])?;
-        }
-        Ok(())
     }
 
     /// Bytes of a row of complex values and of one of real ones.

@@ -33,7 +33,6 @@ use super::super::Image;
 use super::super::Preparation;
 use super::super::Rows;
 use super::super::Sizes;
-use super::super::Stored;
 use super::super::memory;
 use super::scene::PARTICLES;
 use super::scene::Scene;
@@ -93,7 +92,7 @@ pub fn on_host<T: Scalar>(scene: &Scene, limits: Limits) -> Result<Prepared> {
             blocks.extend((!given.swap(true, SeqCst)).then_some(0));
             Ok(())
         };
-        let all = ahead::Members { all: &members, block_particles: PARTICLES, next: &next };
+        let all = ahead::Members { all: &members, block_particles: PARTICLES, next: &next, has: &|_| false };
         ahead::each_batch(scene, task.dataset, &shape, &all, images, |members, images| {
             for (p, (position, index)) in members.iter().enumerate() {
                 let mut record = Record::new(&shape);
@@ -139,13 +138,14 @@ pub fn on_device<T: Scalar + device::Plain>(
     let geometry = task.geometry();
     let group = Group::new(&task, &geometry, 0);
     let precision = if size_of::<T>() == 4 { Precision::Single } else { Precision::Double };
-    let sizes = Sizes::new(&task, &group, PARTICLES, at_once, scene.image_bytes(), way == Way::Uploaded);
+    let sizes = Sizes::new(&task, &group, PARTICLES, at_once, scene.image_bytes());
     // Longer than the pixels: the rest becomes zero.
     let stride = sizes.pixels + 5;
-    let slot_bytes = sizes.images * sizes.image_bytes;
-    let layout = |arena: &mut Arena, base: u64, driver: Option<&dyn Driver>| {
+    let mut resident = Resident::new(sizes.image_bytes, PARTICLES);
+    resident.fit(if way == Way::Resident { usize::MAX } else { 0 });
+    let mut layout = |arena: &mut Arena, base: u64, driver: Option<&dyn Driver>| {
         arena.run(|frame| -> Result<Option<Prepared>> {
-            let mut resident = Resident::new(frame, base, PARTICLES, slot_bytes, PARTICLES)?;
+            resident.settle(frame, base)?;
             frame.child(Kind::Batch, |frame| {
                 let [masked, unmasked] = [(); 2].map(|()| frame.place::<T>("rows", 2 * stride * PARTICLES));
                 let [power, weight] = [(); 2].map(|()| frame.place::<T>("rows", stride * PARTICLES));
@@ -154,7 +154,7 @@ pub fn on_device<T: Scalar + device::Plain>(
                 let Some(driver) = driver else { return Ok(None) };
                 let [masked, unmasked, power, weight] = places.map(|place| base + place.offset() as u64);
                 let work = base + memory.transform.offset() as u64;
-                let (transform, _) = transform::of_device(driver, sizes.edge, sizes.at_once, work)?;
+                let transform = transform::of_device(driver, sizes.edge, sizes.at_once, work)?;
                 let mut preparation =
                     Preparation::new(driver, precision, &*transform, base, &task, &group, sizes, memory)?;
                 let shape = config().shape::<T>(&task, &group, PARTICLES);
@@ -165,23 +165,21 @@ pub fn on_device<T: Scalar + device::Plain>(
                     [ImageName { stack: 0, index }, ImageName { stack: 1, index }].into_iter().take(sizes.images)
                 };
                 let bytes: Vec<Vec<u8>> = (0..PARTICLES).flat_map(names).map(|name| scene.stored(name)).collect();
-                if way == Way::Resident {
-                    for (p, images) in bytes.chunks_exact(sizes.images).enumerate() {
-                        resident.keep(driver, Stream::Compute, p as u32, &images.concat())?;
+                let raw = base + memory.raw.offset() as u64;
+                let images = bytes.iter().enumerate().map(|(i, bytes)| {
+                    let own = i % sizes.images == 0;
+                    let p = (i / sizes.images) as u32;
+                    let kept = if own { resident.keep(driver, Stream::Compute, p, bytes)? } else { None };
+                    let address = kept.unwrap_or(raw + (i * sizes.image_bytes) as u64);
+                    if kept.is_none() {
+                        driver.upload(Stream::Compute, address, bytes)?;
                     }
-                }
-                let images: Vec<Image<'_>> = bytes
-                    .iter()
-                    .enumerate()
-                    .map(|(i, bytes)| {
-                        let (p, which) = (i / sizes.images, i % sizes.images);
-                        let on_device = |slot: u64| Stored::Device(slot + (which * sizes.image_bytes) as u64);
-                        let place = resident.slot(p as u32).map_or(Stored::Host(bytes), on_device);
-                        Image { place, format: scene.format }
-                    })
-                    .collect();
+                    Ok(Image { address, format: scene.format })
+                });
+                let images = images.collect::<Result<Vec<Image>>>()?;
                 let rows = Rows { masked, unmasked, power, weight, stride };
-                preparation.prepare_batch(&images, rows, limits, &mut records)?;
+                preparation.start(0..PARTICLES as u32, &images, rows)?;
+                preparation.finish(rows, limits, &mut records)?;
                 let mut out = Prepared { rows: Default::default(), records };
                 for ((out, address), parts) in
                     out.rows.iter_mut().zip([masked, unmasked, power, weight]).zip([2, 2, 1, 1])
