@@ -8,6 +8,8 @@
 
 mod ahead;
 mod arch;
+#[cfg(test)]
+pub mod both;
 mod cache;
 mod cubin;
 #[cfg(feature = "cuda")]

@@ -8,6 +8,7 @@ mod cluster;
 mod conformance;
 mod continuation;
 mod dataset;
+mod devices;
 mod drill;
 mod expectation;
 mod faults;

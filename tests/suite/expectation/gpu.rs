@@ -8,7 +8,6 @@ use relion_rs::arena::Arena;
 use relion_rs::arena::Layout;
 use relion_rs::dataset::ImageName;
 use relion_rs::device::Driver;
-use relion_rs::device::OnCpu;
 use relion_rs::device::Precision;
 use relion_rs::error::Result;
 use relion_rs::expectation::ImageSource;
@@ -27,6 +26,9 @@ use relion_rs::expectation::gpu::staging_bytes;
 use relion_rs::formats::mrc::PixelFormat;
 use relion_rs::imaging::SphereRows;
 
+use crate::devices::Open;
+use crate::devices::on_both;
+
 use super::found::Found;
 use super::found::find;
 use super::golden;
@@ -38,6 +40,14 @@ use super::products::compare;
 use super::products::reference;
 use super::products::scene;
 use super::products::with_local;
+
+on_both! {
+    double_precision_equals_the_plain_step,
+    single_precision_is_close,
+    local_searches_equal_the_plain_step,
+    nothing_but_the_block_changes_a_bit,
+    images_that_stay_on_the_device_are_not_read_again,
+}
 
 const CONFIG: Config = Config {
     threads: 2,
@@ -111,24 +121,22 @@ fn steps<T: Scalar>(
     (found, layouts)
 }
 
-fn run<T: Scalar>(scene: &Scene, v: &Variant, config: &Config, order: u64) -> Found {
-    let mut driver = OnCpu::open(T::PRECISION).unwrap().shuffled(order);
-    with_local(scene, v, |local| step::<T>(&mut driver, &scene.task(v, local), scene, config).0)
+fn run<T: Scalar>(open: Open, scene: &Scene, v: &Variant, config: &Config, order: u64) -> Found {
+    let mut driver = open(T::PRECISION, order);
+    with_local(scene, v, |local| step::<T>(&mut *driver, &scene.task(v, local), scene, config).0)
 }
 
-#[test]
-fn double_precision_equals_the_plain_step() {
+fn double_precision_equals_the_plain_step(open: Open) {
     for v in [golden::OS1, golden::FULL, golden::SYM, golden::PERTURB] {
         let scene = scene(&v);
-        compare(v.folder, &run::<f64>(&scene, &v, &CONFIG, 0), &reference(&scene, &v), DOUBLE);
+        compare(v.folder, &run::<f64>(open, &scene, &v, &CONFIG, 0), &reference(&scene, &v), DOUBLE);
     }
 }
 
-#[test]
-fn single_precision_is_close() {
+fn single_precision_is_close(open: Open) {
     for v in [golden::OS1, golden::FULL, golden::START0] {
         let scene = scene(&v);
-        let [mut ours, mut truth] = [run::<f32>(&scene, &v, &CONFIG, 0), reference(&scene, &v)];
+        let [mut ours, mut truth] = [run::<f32>(open, &scene, &v, &CONFIG, 0), reference(&scene, &v)];
         let rows = scene.task(&v, None).geometry().rows;
         [&mut ours, &mut truth].into_iter().flat_map(|f| &mut f.volumes).for_each(|volume| fold(&rows, volume));
         compare(v.folder, &ours, &truth, SINGLE);
@@ -148,23 +156,21 @@ fn fold(rows: &SphereRows, volume: &mut [SumVoxel]) {
     });
 }
 
-#[test]
-fn local_searches_equal_the_plain_step() {
+fn local_searches_equal_the_plain_step(open: Open) {
     for v in [golden::LOCAL, golden::SKIP] {
         let scene = scene(&v);
         let truth = reference(&scene, &v);
-        compare("local double", &run::<f64>(&scene, &v, &CONFIG, 0), &truth, DOUBLE);
-        compare("local single", &run::<f32>(&scene, &v, &CONFIG, 0), &truth, SINGLE);
+        compare("local double", &run::<f64>(open, &scene, &v, &CONFIG, 0), &truth, DOUBLE);
+        compare("local single", &run::<f32>(open, &scene, &v, &CONFIG, 0), &truth, SINGLE);
     }
 }
 
 /// As the CPU's engine, with volumes of its own memory: bits that neither threads, nor batches, nor the memory of the
 /// weights, nor the order of threads on the device change.
-#[test]
-fn nothing_but_the_block_changes_a_bit() {
+fn nothing_but_the_block_changes_a_bit(open: Open) {
     for v in [golden::FULL, golden::LOCAL] {
         let scene = scene(&v);
-        let first = run::<f32>(&scene, &v, &CONFIG, 0);
+        let first = run::<f32>(open, &scene, &v, &CONFIG, 0);
         for (config, order) in [
             // The lowest bits make streams late, each by itself and together.
             (Config { threads: 1, ..CONFIG }, 7),
@@ -174,7 +180,7 @@ fn nothing_but_the_block_changes_a_bit() {
             (Config { weight_bytes: 1, ..CONFIG }, 2),
             (Config { energy_bytes: 1, blocks_per_batch: 2, ..CONFIG }, 4),
         ] {
-            let other = run::<f32>(&scene, &v, &config, order);
+            let other = run::<f32>(open, &scene, &v, &config, order);
             assert_eq!(other.sums, first.sums, "{config:?}");
             assert_eq!(other.assignments, first.assignments, "{config:?}");
             assert!(other.volumes == first.volumes, "{config:?}");
@@ -183,19 +189,18 @@ fn nothing_but_the_block_changes_a_bit() {
 }
 
 /// Images that stay on the device are the images that were read; nobody reads them again.
-#[test]
-fn images_that_stay_on_the_device_are_not_read_again() {
+fn images_that_stay_on_the_device_are_not_read_again(open: Open) {
     let v = golden::FULL;
     let scene = scene(&v);
     let reads = Counting { scene: &scene, images: AtomicUsize::new(0) };
-    let mut driver = OnCpu::open(Precision::Single).unwrap().shuffled(7);
+    let mut driver = open(Precision::Single, 7);
     let (found, _) = with_local(&scene, &v, |local| {
         let task = scene.task(&v, local);
         let image_bytes = task.model.classes[0].map.box_pixels.pow(2) * 4;
         // None, three, all, all again, two.
         let rooms = [0, 3 * image_bytes, 1 << 30, 1 << 30, 2 * image_bytes];
         let particles = task.particles.len();
-        let found = steps::<f32>(&mut driver, &task, &reads, &CONFIG, &rooms);
+        let found = steps::<f32>(&mut *driver, &task, &reads, &CONFIG, &rooms);
         let expected = particles + particles + (particles - 3) + 0 + (particles - 2);
         assert_eq!(reads.images.load(SeqCst), expected, "images that were read");
         found
@@ -226,4 +231,26 @@ impl ImageSource for Counting<'_> {
     fn decode(&self, image: ImageName, place: &[u8], out: &mut [f32]) {
         self.scene.decode(image, place, out);
     }
+}
+
+/// The region is the only memory that a step has on the GPU: whatever is taken, by this program or by CUDA's libraries,
+/// is taken before the first step ends.
+#[cfg(feature = "cuda")]
+#[test]
+#[ignore = "needs a GPU"]
+fn no_step_takes_memory_of_the_gpu() {
+    let v = golden::FULL;
+    let scene = scene(&v);
+    let mut driver = crate::devices::gpu(Precision::Single, 0);
+    with_local(&scene, &v, |local| {
+        let task = scene.task(&v, local);
+        let mut taken = || {
+            let before = relion_rs::device::driver_allocations();
+            steps::<f32>(&mut *driver, &task, &scene, &CONFIG, &[0, 0, 0]);
+            // The region itself is part of what is free.
+            (relion_rs::device::driver_allocations() - before, driver.free_bytes().unwrap())
+        };
+        let (_, free) = taken();
+        assert_eq!(taken(), (2, free), "allocations: the region, and page-locked memory; and what is free");
+    });
 }

@@ -14,6 +14,9 @@ use relion_rs::expectation::gpu::trial::Trial;
 use relion_rs::imaging::random::Stream;
 use relion_rs::product;
 
+use crate::devices::Open;
+use crate::devices::on_both;
+
 /// A squared difference is two terms that grow with the signal and cancel. f32 keeps 6e-8 of a value; sums of a few
 /// thousand terms, cut into chunks, lose some ten times that.
 const SINGLE: (f64, f64) = (1e-3, 2e-6);
@@ -133,29 +136,6 @@ fn exact_forms<T: Scalar + Plain>(driver: &mut dyn Driver, (absolute, of_terms):
     }
 }
 
-/// Opens a device.
-type Open = fn(Precision) -> Box<dyn Driver>;
-
-/// The same tests on the twin and on the first GPU.
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {
-        mod on_twin {
-            $(#[test]
-            fn $name() {
-                super::$name(|precision| Box::new(super::twin(precision, 0)));
-            })*
-        }
-
-        mod gpu {
-            $(#[test]
-            #[ignore = "needs a GPU"]
-            fn $name() {
-                super::$name(|precision| relion_rs::device::open(None, precision).unwrap().0);
-            })*
-        }
-    };
-}
-
 on_both! {
     exact_forms_keep_single_precision,
     exact_forms_keep_double_precision,
@@ -168,15 +148,15 @@ on_both! {
 }
 
 fn exact_forms_keep_single_precision(open: Open) {
-    exact_forms::<f32>(&mut *open(Precision::Single), SINGLE);
+    exact_forms::<f32>(&mut *open(Precision::Single, 0), SINGLE);
 }
 
 fn exact_forms_keep_double_precision(open: Open) {
-    exact_forms::<f64>(&mut *open(Precision::Double), DOUBLE);
+    exact_forms::<f64>(&mut *open(Precision::Double, 0), DOUBLE);
 }
 
 fn rounded_factors_err_as_stated(open: Open) {
-    let driver = &mut *open(Precision::Single);
+    let driver = &mut *open(Precision::Single, 0);
     for size in &SIZES[3..] {
         let operands = operands::<f32>(sizes(*size));
         for form in forms::<f32>(driver).into_iter().filter(|form| !form.is_exact()) {
@@ -217,8 +197,8 @@ fn spreads_are_roots_of_half_the_squares(open: Open) {
             }
         }
     }
-    check::<f32>(&mut *open(Precision::Single), 2e-6);
-    check::<f64>(&mut *open(Precision::Double), 1e-14);
+    check::<f32>(&mut *open(Precision::Single, 0), 2e-6);
+    check::<f64>(&mut *open(Precision::Double, 0), 1e-14);
 }
 
 fn correlations_and_excluded_particles(open: Open) {
@@ -246,8 +226,8 @@ fn correlations_and_excluded_particles(open: Open) {
             }
         }
     }
-    check::<f32>(&mut *open(Precision::Single));
-    check::<f64>(&mut *open(Precision::Double));
+    check::<f32>(&mut *open(Precision::Single, 0));
+    check::<f64>(&mut *open(Precision::Double, 0));
 }
 
 #[test]
@@ -299,12 +279,12 @@ fn an_energy_depends_on_its_own_row_and_column_only(open: Open) {
             }
         }
     }
-    check::<f32>(&mut *open(Precision::Single));
-    check::<f64>(&mut *open(Precision::Double));
+    check::<f32>(&mut *open(Precision::Single, 0));
+    check::<f64>(&mut *open(Precision::Double, 0));
 }
 
 fn what_is_no_number_stays_in_its_place_and_shows(open: Open) {
-    let driver = &mut *open(Precision::Single);
+    let driver = &mut *open(Precision::Single, 0);
     let mut operands = operands::<f32>(sizes([20, 40, 3, 5]));
     let stride = operands.sizes.stride();
     operands.columns[7 * stride + 11] = f32::NAN;
@@ -341,6 +321,6 @@ fn half_powers_are_sums_of_squares(open: Open) {
         }
     }
     // Sums of positive terms: no cancellation.
-    check::<f32>(&mut *open(Precision::Single), 2e-6);
-    check::<f64>(&mut *open(Precision::Double), 1e-14);
+    check::<f32>(&mut *open(Precision::Single, 0), 2e-6);
+    check::<f64>(&mut *open(Precision::Double, 0), 1e-14);
 }
