@@ -1,12 +1,9 @@
-//! The loop over optics groups and batches, on a device. While the device searches for one batch, the host makes the
-//! lists of the one before; while it sums that, the images of the next come.
+//! A step on a device: what it holds from its beginning to its end, and the loop over optics groups.
 
 use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 
 use num_complex::Complex;
-use rayon::prelude::*;
 
 use crate::arena;
 use crate::arena::Frame;
@@ -23,18 +20,11 @@ use crate::expectation::products::Earlier;
 use crate::expectation::products::Half;
 use crate::expectation::products::Midway;
 use crate::expectation::products::Next;
-use crate::expectation::products::Shape;
 use crate::expectation::products::Watch;
-use crate::expectation::products::ahead;
 use crate::expectation::products::batch;
-use crate::expectation::products::batch::Record;
-use crate::expectation::products::batch::Setting;
-use crate::expectation::products::load::Limits;
-use crate::expectation::products::result::Totals;
+use crate::expectation::products::begun::Begun;
 use crate::expectation::products::shape;
-use crate::expectation::products::shape::ImageBuffers;
 use crate::expectation::products::supply::Everything;
-use crate::expectation::reference::WELL_RESOLVED;
 use crate::expectation::scalar::Scalar;
 use crate::expectation::task::Outcome;
 use crate::expectation::task::Task;
@@ -43,30 +33,24 @@ use crate::imaging::projector;
 use crate::product::Voxel;
 use crate::weights;
 
-use super::batches::Batches;
-use super::batches::OnItsWay;
-use super::clock::Clock;
-use super::fine;
 use super::form::Form;
+use super::group::How;
+use super::group::Memory;
+use super::group::Step;
+use super::group::run_group;
 use super::link::DeviceFrame;
 use super::link::Link;
 use super::memory;
 use super::memory::SLOTS;
 use super::memory::Sizes;
 use super::memory::Volumes;
-use super::narrow;
 use super::prepare;
-use super::prepare::Preparation;
-use super::resident::Resident;
 use super::tables;
-use super::transform;
 
 /// Voxels that come back from the device at a time.
 const PIECE: usize = 1 << 20;
 /// Poses that are projected at once, at most.
 const CHUNK: usize = 4096;
-/// FP16 ends at 65504.
-const LARGEST_NARROW: f64 = 32768.0;
 
 /// How the engine works; nothing here changes a result except `block_particles`, the form and the scalar.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -248,17 +232,8 @@ fn iteration<T: Scalar>(
     link.upload(volumes.starts, geometry.rows.starts())?;
     let (reference_power, dc) = send_references(frame, task, geometry, config, &link, &volumes)?;
     let piece = frame.alloc::<Voxel>("sums from the device", PIECE.min(geometry.rows.len()))?;
-    let groups: Vec<Group> = (0..task.dataset.optics.len()).map(|optics| Group::new(task, geometry, optics)).collect();
-    let members: Vec<Vec<(usize, u32)>> = groups.iter().map(|group| products::engine::members(task, group)).collect();
-    let limits = products::engine::limits(task, &groups, &reference_power);
-    let scale = products::engine::scale(task, config.block_particles, limits);
-    let mut totals = Totals::new(task, &groups, &members, config.block_particles);
-    if let Some(earlier) = earlier {
-        earlier.finished.into_iter().try_for_each(|finished| totals.absorb(scale, finished))?;
-        for (class, sums) in sums.iter_mut().enumerate() {
-            (earlier.add)(class, arena::recast::<SumVoxel, Voxel>(sums))?;
-        }
-    }
+    let Begun { groups, members, limits, scale, mut totals } =
+        Begun::new(task, geometry, config.block_particles, &reference_power, sums, earlier)?;
     let everything = Everything::of(&totals);
     let supply = watch.supply.unwrap_or(&everything);
     let watch = &mut Watch { supply: Some(supply), stop: watch.stop, after_batch: &mut *watch.after_batch };
@@ -282,81 +257,6 @@ fn iteration<T: Scalar>(
     }
     step.gather(piece)?;
     Ok(Some(Half { groups, members, totals, scale, reference_power, is_idle: false }))
-}
-
-/// What all groups of a step share.
-struct Step<'a, 'f, T> {
-    task: &'a Task<'a>,
-    config: &'a Config,
-    link: Link<'a>,
-    resident: &'a Mutex<Resident>,
-    geometry: &'a Geometry,
-    volumes: &'a Volumes<'a, T>,
-    sums: &'a [Mutex<&'f mut [Voxel]>],
-    limits: Limits,
-    scale: [f64; 2],
-    /// Zero frequency of each class's reference.
-    dc: &'a [f64],
-}
-
-/// The memory of a group's batches.
-struct Memory<'a, 'h, 'd> {
-    frame: &'a mut Frame<'h>,
-    device_frame: &'a mut Frame<'d>,
-    /// Images on their way to the device.
-    staging: &'a mut [u8],
-    /// Voxels on their way from it.
-    piece: &'a mut [Voxel],
-}
-
-/// Precision of a group's coarse search.
-#[derive(Clone, Copy)]
-struct How {
-    narrow_scales: [f64; 2],
-    widening: f64,
-}
-
-impl<T: Scalar> Step<'_, '_, T> {
-    /// Adds the device's sums to those of the host, and leaves zeros there.
-    fn gather(&self, piece: &mut [Voxel]) -> Result<()> {
-        let voxels = self.geometry.rows.len();
-        for (class, sums) in self.sums.iter().enumerate() {
-            let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
-            for (number, sums) in sums.chunks_mut(piece.len()).enumerate() {
-                let from = self.volumes.sums.part(class * voxels + number * piece.len(), sums.len());
-                let piece = &mut piece[..sums.len()];
-                self.link.download(from, piece)?;
-                self.link.finish()?;
-                sums.as_flattened_mut().par_iter_mut().zip(piece.as_flattened()).for_each(|(sum, part)| {
-                    *sum = sum.wrapping_add(*part);
-                });
-            }
-        }
-        self.link.zero(self.volumes.sums)
-    }
-
-    /// Powers of two by which columns and rows fit 16 bits. No interpolated value exceeds the largest voxel, and
-    /// no image that is used the limit.
-    fn narrow_scales(&self) -> Result<[f64; 2]> {
-        if !self.config.form.is_narrow() {
-            return Ok([1.0; 2]);
-        }
-        let references = self.volumes.references;
-        // The sums are zeros now, and will be again: their first word is lent.
-        let place = self.link.at(self.volumes.sums).address();
-        narrow::launch_largest(
-            self.link.driver,
-            self.link.at(references).address(),
-            2 * references.len() as u64,
-            place,
-        )?;
-        let mut bits = [0_u32];
-        device::download(self.link.driver, Stream::Compute, place, &mut bits)?;
-        self.link.finish()?;
-        self.link.driver.zero(Stream::Compute, place, size_of::<u64>())?;
-        let columns = (LARGEST_NARROW / self.limits.data).log2().floor().exp2();
-        Ok([columns, narrow::scale_to_fit(bits[0])?])
-    }
 }
 
 /// What a form of reduced precision adds to the exponent at which samples stop being significant.
@@ -395,149 +295,4 @@ fn send_references<T: Scalar>(
         })?;
     }
     Ok((powers, dc))
-}
-
-fn run_group<T: Scalar>(
-    step: &Step<'_, '_, T>,
-    source: &dyn ImageSource,
-    group: &Group,
-    how: How,
-    memory: Memory<'_, '_, '_>,
-    members: &[Vec<(usize, u32)>],
-    totals: &mut Totals,
-    watch: &mut Watch<'_>,
-) -> Result<Next> {
-    let Memory { frame, device_frame, staging, piece } = memory;
-    let (task, config, link) = (step.task, step.config, step.link);
-    let of_group = &members[group.optics];
-    let sizes = config.sizes::<T>(task, group, of_group.len());
-    let shape: Shape = sizes.shape;
-    let request = shape::request_buffer(frame, &shape)?;
-    let (first, second) = staging.split_at_mut(shape.batch_bytes());
-    let images = ImageBuffers { images: [first, &mut second[..shape.batch_bytes()]], request };
-    let shell_ranges = products::engine::shell_ranges(group);
-    let setting = Setting {
-        task,
-        group,
-        geometry: step.geometry,
-        shape,
-        block_particles: config.block_particles,
-        reference_dc: step.dc,
-        shell_ranges: &shell_ranges,
-        stop: watch.stop,
-    };
-    let device_tables = memory::tables::<T>(device_frame, &sizes)?;
-    let log_directions = fine::log_directions(&setting);
-    tables::fill(&setting, &sizes, &link, &device_tables, &log_directions)?;
-    let well = |class: &crate::model::ClassModel, s: usize| class.ssnr.get(s).is_some_and(|r| *r > WELL_RESOLVED);
-    let classes = task.model.classes.iter();
-    let resolved: Vec<bool> = classes.flat_map(|c| group.model_shell.iter().map(move |s| well(c, *s))).collect();
-    let supply = watch.supply.ok_or_else(|| Error::internal("nobody hands out blocks"))?;
-    let next = |most: usize, blocks: &mut Vec<u32>| supply.next(group.optics, most, blocks);
-    let has = |particle: u32| step.resident.lock().unwrap_or_else(PoisonError::into_inner).slot(particle).is_some();
-    let source_of = ahead::Members { all: of_group, block_particles: config.block_particles, next: &next, has: &has };
-    let on_its_way = || OnItsWay {
-        members: Vec::with_capacity(shape.particles),
-        records: (0..shape.particles).map(|_| Record::new(&shape)).collect(),
-    };
-    frame.child(Kind::Batch, |frame| {
-        device_frame.child(Kind::Batch, |device_frame| -> Result<Next> {
-            let device_slots = [memory::slot(device_frame, &sizes)?, memory::slot(device_frame, &sizes)?];
-            let prepared = prepare::memory(device_frame, &sizes.prepare)?;
-            let (edge, at_once) = (sizes.prepare.edge, sizes.prepare.at_once);
-            let transform = transform::of_device(link.driver, edge, at_once, link.at(prepared.transform).address())?;
-            let (driver, base, precision) = (link.driver, link.base, T::PRECISION);
-            let preparation =
-                Preparation::new(driver, precision, &*transform, base, task, group, sizes.prepare, prepared)?;
-            let mut batches = Batches {
-                device_slots,
-                work: memory::work(device_frame, &sizes, config.form.is_narrow())?,
-                host: memory::host_buffers(frame, &sizes)?,
-                setting,
-                sizes,
-                link,
-                form: config.form,
-                widening: how.widening,
-                narrow_scales: how.narrow_scales,
-                limits: step.limits,
-                scale: step.scale,
-                resolved: &resolved,
-                voxels: step.geometry.rows.len(),
-                edge: step.geometry.rows.edge(),
-                volumes: *step.volumes,
-                tables: device_tables,
-                slots: [on_its_way(), on_its_way()],
-                preparation,
-                raw: prepared.raw,
-                resident: step.resident,
-                addresses: Vec::with_capacity(shape.particles * shape.images),
-                clock: Clock::default(),
-                coarse_operations: 0.0,
-                near: (0..config.threads).map(|_| Vec::new()).collect(),
-                ranges: Vec::with_capacity(shape.particles),
-                log_directions,
-            };
-            link.zero(batches.work.bins)?;
-            // Ends the batch of a slot, of which there is something to take or not.
-            let mut complete = |batches: &mut Batches<'_, T>, slot: usize, is_whole: bool| -> Result<Next> {
-                if is_whole {
-                    batches.take_results(slot)?;
-                    let OnItsWay { members, records } = &batches.slots[slot];
-                    totals.add(&batches.setting, &records[..members.len()]);
-                    totals.finish_blocks(group.optics, of_group, members);
-                }
-                let gather = &mut |totals: &mut Totals| {
-                    totals.add_directions(&batches.take_directions()?);
-                    step.gather(piece)
-                };
-                (watch.after_batch)(&mut Midway {
-                    totals,
-                    members,
-                    scale: step.scale,
-                    volumes: step.sums,
-                    copies: 1,
-                    gather,
-                })
-            };
-            // The batch whose search was started last, and the one before, whose sums were.
-            let (mut searched, mut summed): (Option<usize>, Option<usize>) = (None, None);
-            let next = ahead::each_batch(source, task.dataset, &shape, &source_of, images, |members, images| {
-                let slot = searched.map_or(0, |slot| (slot + 1) % SLOTS);
-                batches.introduce(slot, members, images)?;
-                // It was in the same slot.
-                if let Some(before) = summed.take()
-                    && complete(&mut batches, before, true)? == Next::Stop
-                {
-                    return Ok(Next::Stop);
-                }
-                batches.begin(slot, members)?;
-                let Some(before) = searched.replace(slot) else { return Ok(Next::GoOn) };
-                if batches.go_on(before)? {
-                    summed = Some(before);
-                    return Ok(Next::GoOn);
-                }
-                complete(&mut batches, before, false)
-            })?;
-            let mut last = |batches: &mut Batches<'_, T>| -> Result<Next> {
-                if let Some(before) = summed
-                    && complete(batches, before, true)? == Next::Stop
-                {
-                    return Ok(Next::Stop);
-                }
-                let Some(slot) = searched else { return Ok(Next::GoOn) };
-                let is_whole = batches.go_on(slot)?;
-                complete(batches, slot, is_whole)
-            };
-            let next = if next == Next::GoOn { last(&mut batches)? } else { next };
-            // What is still on its way comes to nothing, but its memory must not go before it ends.
-            link.driver.finish(Stream::Upload)?;
-            link.finish()?;
-            batches.clock.settle(&link)?;
-            let mut work = batches.clock.work();
-            work.coarse_operations = batches.coarse_operations;
-            totals.work += work;
-            totals.add_directions(&batches.take_directions()?);
-            Ok(next)
-        })
-    })
 }

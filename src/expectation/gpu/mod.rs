@@ -12,6 +12,7 @@ mod engine;
 mod fine;
 mod form;
 mod found;
+mod group;
 mod images;
 mod link;
 mod memory;

@@ -30,6 +30,8 @@ use super::batch::Record;
 use super::batch::Setting;
 use super::batch::Worker;
 use super::batch::scalar;
+use super::begun;
+use super::begun::Begun;
 use super::finished::Earlier;
 use super::half::Half;
 use super::half::Midway;
@@ -181,17 +183,8 @@ fn iteration<T: Scalar>(
     let reference_power = build_references(frame, task, geometry, config.threads, &mut references)?;
     let references: Vec<&[Complex<T>]> = references.iter().map(|r| &**r).collect();
     let copies = shape::sum_copies(frame, classes, config.sum_copies, geometry.rows.len())?;
-    let groups: Vec<Group> = (0..task.dataset.optics.len()).map(|optics| Group::new(task, geometry, optics)).collect();
-    let members: Vec<Vec<(usize, u32)>> = groups.iter().map(|group| members(task, group)).collect();
-    let limits = limits(task, &groups, &reference_power);
-    let scale = scale(task, config.block_particles, limits);
-    let mut totals = Totals::new(task, &groups, &members, config.block_particles);
-    if let Some(earlier) = earlier {
-        earlier.finished.into_iter().try_for_each(|finished| totals.absorb(scale, finished))?;
-        for (class, sums) in sums.iter_mut().enumerate() {
-            (earlier.add)(class, arena::recast::<SumVoxel, Voxel>(sums))?;
-        }
-    }
+    let Begun { groups, members, limits, scale, mut totals } =
+        Begun::new(task, geometry, config.block_particles, &reference_power, sums, earlier)?;
     let everything = Everything::of(&totals);
     let supply = watch.supply.unwrap_or(&everything);
     let watch = &mut Watch { supply: Some(supply), stop: watch.stop, after_batch: &mut *watch.after_batch };
@@ -231,24 +224,6 @@ pub fn block_counts(task: &Task<'_>, block_particles: usize) -> Vec<usize> {
     particles.into_iter().map(|count| count.div_ceil(block_particles)).collect()
 }
 
-/// The particles of an optics group: position among the task's, and index into the data set.
-pub fn members(task: &Task<'_>, group: &Group) -> Vec<(usize, u32)> {
-    let of_group = |p: &u32| task.dataset.particles[*p as usize].optics as usize == group.optics;
-    task.particles.iter().copied().enumerate().filter(|(_, p)| of_group(p)).collect()
-}
-
-/// Units of data and weight in the volumes: powers of two.
-pub fn scale(task: &Task<'_>, block_particles: usize, limits: Limits) -> [f64; 2] {
-    // A whole block is scattered at once. Its weights add up; its data hardly ever do (`maximise::scatter` looks).
-    let block = block_particles.min(task.particles.len()).max(1) as f64;
-    [(limits.data, 1.0), (limits.weight, block)].map(|(largest, at_once)| {
-        // Every particle adds at most `largest` to a voxel, over eight corners; 2^61 leaves a bit for signs.
-        let room = (1_u64 << 61) as f64 / (8.0 * largest * task.particles.len().max(1) as f64);
-        // What is scattered at once is rounded exactly below 2^50.
-        room.min((1_u64 << 50) as f64 / (largest * at_once)).log2().floor().exp2()
-    })
-}
-
 /// Fills the classes' oversampled transforms and returns their power spectra.
 pub fn build_references<T: Scalar>(
     frame: &mut Frame<'_>,
@@ -265,28 +240,6 @@ pub fn build_references<T: Scalar>(
         })
     });
     power.collect()
-}
-
-/// Coefficients beyond 4096 times the expected size belong to broken images.
-const STRONGEST: f64 = 4096.0;
-
-pub fn limits(task: &Task<'_>, groups: &[Group], reference_power: &[Vec<f64>]) -> Limits {
-    let scale = task.model.groups.iter().map(|g| g.scale).fold(1.0, f64::max);
-    let ctf_scale =
-        task.particles.iter().map(|p| task.dataset.particles[*p as usize].ctf.scale.abs()).fold(1.0, f64::max);
-    let largest_ctf = scale * ctf_scale;
-    let mut limits = Limits { data: f64::MIN_POSITIVE, weight: f64::MIN_POSITIVE };
-    for group in groups {
-        for (shell, v) in group.inverse_sigma2.iter().enumerate().filter(|(_, v)| **v > 0.0) {
-            let signal =
-                reference_power.iter().filter_map(|p| p.get(group.model_shell[shell])).copied().fold(0.0, f64::max);
-            let rms = (2.0 / v + 2.0 * signal * largest_ctf * largest_ctf).sqrt();
-            limits.data = limits.data.max(STRONGEST * v * largest_ctf * rms);
-            // The B-factor and premultiplied images: room beyond the plain square.
-            limits.weight = limits.weight.max(16.0 * v * largest_ctf * largest_ctf);
-        }
-    }
-    limits
 }
 
 fn run_group<T: Scalar>(
@@ -322,16 +275,7 @@ fn run_group<T: Scalar>(
         stop: watch.stop,
     };
     let context = context(setting, config.isa, references, &tables);
-    let resolved: Vec<bool> = task
-        .model
-        .classes
-        .iter()
-        .flat_map(|class| {
-            let well =
-                |s: &usize| class.ssnr.get(*s).is_some_and(|r| *r > crate::expectation::reference::WELL_RESOLVED);
-            group.model_shell.iter().map(well)
-        })
-        .collect();
+    let resolved = begun::well_resolved(task, group);
     let lane_bytes = shape::lane_bytes::<T>(&shape)?;
     let mut records: Vec<Record> = (0..shape.particles).map(|_| Record::new(&shape)).collect();
     let supply = watch.supply.ok_or_else(|| Error::internal("nobody hands out blocks"))?;

@@ -11,7 +11,7 @@ use crate::expectation::task::Outcome;
 use crate::expectation::task::Task;
 use crate::product::Voxel;
 
-use super::engine;
+use super::begun;
 use super::finished::Finished;
 use super::result::Totals;
 use super::supply::Supply;
@@ -34,7 +34,7 @@ impl Half {
         let geometry = task.geometry();
         let groups: Vec<Group> =
             (0..task.dataset.optics.len()).map(|optics| Group::new(task, &geometry, optics)).collect();
-        let members: Vec<Vec<(usize, u32)>> = groups.iter().map(|group| engine::members(task, group)).collect();
+        let members: Vec<Vec<(usize, u32)>> = groups.iter().map(|group| begun::members(task, group)).collect();
         let totals = Totals::new(task, &groups, &members, block_particles);
         Self { groups, members, totals, scale: [0.0; 2], reference_power: Vec::new(), is_idle: true }
     }

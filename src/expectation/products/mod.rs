@@ -7,6 +7,7 @@
 
 pub(super) mod ahead;
 pub(super) mod batch;
+pub(super) mod begun;
 mod coarse;
 pub(super) mod engine;
 mod fine;
