@@ -158,6 +158,15 @@ pub fn warnings(places: &[Place], devices: &[Option<Found>]) -> Vec<String> {
         warnings
             .push(format!("ranks {one} and {other} share a GPU, as --share-gpu allows: each has a part of its memory"));
     }
+    let used = || places.iter().zip(devices).filter(|(_, device)| device.is_some()).map(|(place, _)| place);
+    let is_everywhere = used().all(|place| place.sight.slower.is_some());
+    let slower: BTreeSet<String> = used()
+        .filter_map(|place| {
+            let why = place.sight.slower.as_ref()?;
+            Some(if is_everywhere { why.clone() } else { format!("{}: {why}", place.host) })
+        })
+        .collect();
+    warnings.extend(slower);
     warnings
 }
 
@@ -280,5 +289,16 @@ mod tests {
         // One rank with two compilers is no mixture, and CPUs are the same everywhere.
         assert_eq!(exact(&other_library[..1]), Ok(()));
         assert_eq!(exactly(&other_gpu, &[None, None]), Ok(()));
+    }
+
+    #[test]
+    fn what_makes_devices_slower_is_told_once_or_with_the_nodes() {
+        let mut places = [place("a", &["GPU-1"]), place("b", &["GPU-2"])];
+        let told = |places: &[Place]| warnings(places, &choose(Backend::Cuda, false, places, 0).unwrap().devices);
+        places[1].sight.slower = Some("no cuFFT".to_owned());
+        assert_eq!(told(&places), ["b: no cuFFT"]);
+        places[0].sight.slower = Some("no cuFFT".to_owned());
+        assert_eq!(told(&places), ["no cuFFT"]);
+        assert!(warnings(&places, &[None, None]).is_empty());
     }
 }
