@@ -86,7 +86,7 @@ bench-relion: build ## the same job by relion-rs and by RELION, side by side (in
 	@.ci/setup relion bc
 	tests/bench.sh target/release/relion-rs --relion
 
-gpu-kit: setup ## build target/gpu-kit: all that needs a GPU, tests and benchmarks, to be run on a machine with nothing else
+gpu-kit: setup nvrtc ## build target/gpu-kit: all that needs a GPU, tests and benchmarks, to be run on a machine with nothing else
 	CARGO=$(CARGO) tests/gpu_kit.sh target/gpu-kit
 
 interop: build ## files to and from RELION (installs Debian's) and Python's starfile and mrcfile, live

@@ -17,6 +17,19 @@
 #define HAS_MATRIX_UNITS 0
 #endif
 
+// 1 on 9.0, compiled for it alone: four warps multiply together, from shared memory.
+#if defined(ON_CPU) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define HAS_WIDE_MATRIX_UNITS IS_SINGLE(REAL)
+#else
+#define HAS_WIDE_MATRIX_UNITS 0
+#endif
+
+// For the measure of their speed only, so that all numbers of both factors are alike and no order of them counts: 64 x
+// 32 bytes times 128 x 32 bytes, WIDE_REPEATS times a call, 64 sums a thread.
+const u32 WIDE_SUMS = 64;
+const u32 WIDE_REPEATS = 8;
+const u32 WIDE_FACTOR_WORDS = 128 * 8;
+
 // N registers.
 template <u32 N> struct Words {
     u32 word[N];
@@ -125,6 +138,22 @@ DEVICE void multiply_add_fp16(float (&sum)[4], const Words<4> &left, const Words
     });
 }
 
+DEVICE void publish_to_wide_units() {}
+
+DEVICE void multiply_wide_tf32(float (&sum)[WIDE_SUMS], const u32 *factor) {
+    for (u32 i = 0; i < WIDE_SUMS; i++)
+        for (u32 k = 0; k < 8 * WIDE_REPEATS; k++)
+            sum[i] += __uint_as_float(factor[k % 8] & ~0x1fffu) * __uint_as_float(factor[k % 8] & ~0x1fffu);
+}
+
+DEVICE void multiply_wide_fp16(float (&sum)[WIDE_SUMS], const u32 *factor) {
+    for (u32 i = 0; i < WIDE_SUMS; i++)
+        for (u32 k = 0; k < 16 * WIDE_REPEATS; k++) {
+            float value = of_half(factor[k % 16 / 2] >> k % 2 * 16 & 0xffff);
+            sum[i] += value * value;
+        }
+}
+
 #else
 
 DEVICE u16 to_half(float value) {
@@ -187,6 +216,46 @@ DEVICE void multiply_add_fp16(float (&sum)[4], const Words<4> &left, const Words
                  : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
                  : "r"(left.word[0]), "r"(left.word[1]), "r"(left.word[2]), "r"(left.word[3]), "r"(right.word[0]),
                    "r"(right.word[1]));
+}
+
+#endif
+
+#if HAS_WIDE_MATRIX_UNITS
+
+// What threads wrote to shared memory is seen by these units only after this.
+DEVICE void publish_to_wide_units() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// Where a factor lies: pieces of 8 x 16 bytes, one behind the other along a line, lines 256 bytes apart; no swizzle.
+DEVICE u64 wide_factor(const u32 *factor) {
+    const u64 NEXT_PIECE = 128 / 16, NEXT_LINES = 256 / 16;
+    return (u64)(shared_address(factor) >> 4 & 0x3fff) | NEXT_PIECE << 16 | NEXT_LINES << 32;
+}
+
+// The sums' registers, as operands %0 to %63 and as what the instruction takes.
+#define WIDE_8(s, i) "+f"(s[i]), "+f"(s[i + 1]), "+f"(s[i + 2]), "+f"(s[i + 3]), "+f"(s[i + 4]), "+f"(s[i + 5]), "+f"(s[i + 6]), "+f"(s[i + 7])
+#define WIDE_OPERANDS(s)                                                                                               \
+    WIDE_8(s, 0), WIDE_8(s, 8), WIDE_8(s, 16), WIDE_8(s, 24), WIDE_8(s, 32), WIDE_8(s, 40), WIDE_8(s, 48), WIDE_8(s, 56)
+#define WIDE_REGISTERS                                                                                                 \
+    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, "       \
+    "%23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, "   \
+    "%45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}"
+#define WIDE_TF32                                                                                                      \
+    "wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 " WIDE_REGISTERS ", %64, %64, all, 1, 1;\n"
+#define WIDE_FP16                                                                                                      \
+    "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 " WIDE_REGISTERS ", %64, %64, all, 1, 1, 0, 0;\n"
+// Begins WIDE_REPEATS products, and waits for them.
+#define WIDE_ALL(one)                                                                                                  \
+    "{\n.reg .pred all;\nsetp.eq.u32 all, 0, 0;\nwgmma.fence.sync.aligned;\n" one one one one one one one one            \
+        "wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;\n}"
+
+DEVICE void multiply_wide_tf32(float (&sum)[WIDE_SUMS], const u32 *factor) {
+    asm volatile(WIDE_ALL(WIDE_TF32) : WIDE_OPERANDS(sum) : "l"(wide_factor(factor)) : "memory");
+}
+
+DEVICE void multiply_wide_fp16(float (&sum)[WIDE_SUMS], const u32 *factor) {
+    asm volatile(WIDE_ALL(WIDE_FP16) : WIDE_OPERANDS(sum) : "l"(wide_factor(factor)) : "memory");
 }
 
 #endif

@@ -6,6 +6,8 @@
 # KIT      folder of the kit (default: that of this script, else target/gpu-kit of the repository)
 # LOGS     folder of full logs and run folders (default: gpu-logs in the kit)
 # RECORDS  folder of records, a JSON and a Markdown file a part (default: docs/benchmarks of the repository, else of the kit)
+# TWIN     yes: every part's commands once, on tiny inputs and the kernels' twin on the CPU. No measurement: it shows that
+#          they run and that their answers are understood. Records go to LOGS.
 #
 # The last lines are a table. Code 0: nothing failed, or there is no GPU and all is ignored; 1: something failed, or
 # missed its target.
@@ -18,6 +20,8 @@ KIT=$(realpath "$KIT")
 LOGS=${LOGS:-$KIT/gpu-logs}
 repository=$(dirname "$(dirname "$script")")
 [ -d "$repository/docs" ] || repository=$KIT
+TWIN=${TWIN:-no}
+[ "$TWIN" = yes ] && RECORDS=${RECORDS:-$LOGS/records}
 RECORDS=${RECORDS:-$repository/docs/benchmarks}
 PART_SECONDS=480
 program=$KIT/bin/relion-rs
@@ -25,6 +29,7 @@ rank=$KIT/bin/relion-rs-rank
 # Settings of this machine are not those of a measurement.
 for name in $(compgen -e | grep '^RELION_RS_' || true); do unset "$name"; done
 export RELION_RS_USER_FILE=/dev/null
+[ "$TWIN" != yes ] || export RELION_RS_TWIN=yes
 mkdir -p "$LOGS" "$RECORDS"
 LOGS=$(realpath "$LOGS") RECORDS=$(realpath "$RECORDS")
 # shellcheck source=tests/gpu/common.sh

@@ -3,7 +3,7 @@
 # HDF5. It holds both programs, the test binary, what tests read, and cubins. Usage: gpu_kit.sh FOLDER
 #
 # FEATURES  of the build (default: cuda,static-hdf5), PROFILE release or dev, ARCHITECTURES of the cubins (default:
-# sm_90a); without NVRTC there are none, and the kit's machine needs one. CMake 3.26 builds HDF5.
+# sm_90a), which $RELION_RS_NVRTC compiles, else what `make nvrtc` fetched. CMake 3.26 builds HDF5.
 set -euo pipefail
 here=$(dirname "$(dirname "$(realpath "$0")")")
 kit=$(realpath -m "$1")
@@ -22,7 +22,7 @@ suite=$($cargo test --locked --profile "$profile" --features "$features" --test 
 [ -x "$suite" ] || { echo "cargo named no test binary" >&2; exit 70; }
 built=$here/target/$([ "$profile" = dev ] && echo debug || echo "$profile")
 
-rm -rf "$kit" && mkdir -p "$kit"/{bin,tests,src}
+rm -rf "$kit" && mkdir -p "$kit"/{bin,tests}
 install -s "$built"/relion-rs "$built"/relion-rs-rank "$kit/bin/"
 install -s "$suite" "$kit/bin/suite"
 install tests/gpu.sh "$kit/gpu.sh"
@@ -32,15 +32,20 @@ cp -r kernels "$kit/kernels"
 # Tests know the folder and the programs by the names that they had here.
 printf '%s\n%s\n' "$here" "$built" >"$kit/built-in"
 { git rev-parse HEAD 2>/dev/null || echo unknown; } >"$kit/commit"
-if "$kit/bin/relion-rs-rank" kernels --help >/dev/null 2>&1; then
+if [[ ",$features," == *,cuda,* ]]; then
+    fetched=$here/target/nvrtc/12/libnvrtc.so.12
+    [ -n "${RELION_RS_NVRTC:-}" ] || [ ! -f "$fetched" ] || export RELION_RS_NVRTC=$fetched
     mkdir "$kit/bin/kernels"
-    "$kit/bin/relion-rs-rank" kernels build --to "$kit/bin/kernels" --arch "${ARCHITECTURES:-sm_90a}" ||
-        echo "no cubins in the kit: they are compiled where it runs" >&2
+    "$kit/bin/relion-rs-rank" kernels build --to "$kit/bin/kernels" --arch "${ARCHITECTURES:-sm_90a}"
 fi
 tar -C "$(dirname "$kit")" -czf "$kit.tar.gz" "$(basename "$kit")"
 mib=$(($(stat -c %s "$kit.tar.gz") >> 20))
 du -sh "$kit" | cut -f1 | sed "s|\$| in $kit, $mib MiB as $kit.tar.gz|"
 [ "$mib" -lt $most_mib ] || { echo "the kit is larger than $most_mib MiB" >&2; exit 1; }
-for library in libhdf5 libmpi libcuda; do
-    ! readelf -d "$kit/bin/relion-rs-rank" | grep -q "NEEDED.*$library" || echo "the engine needs $library at its start" >&2
+for library in libhdf5 libmpi libcuda libnvrtc libcufft; do
+    [[ ",$features," == *,mpi,* && $library = libmpi ]] && continue
+    for program in "$kit"/bin/*; do
+        [ ! -f "$program" ] || ! readelf -d "$program" | grep -q "NEEDED.*$library" ||
+            { echo "$program needs $library at its start" >&2; exit 1; }
+    done
 done

@@ -52,9 +52,34 @@ pub enum Absent {
     Device,
     /// Another process has it for itself.
     InUse { device: String },
+    /// It is closed to all processes.
+    Closed { device: String },
+}
+
+/// The driver's numbers for what it answers and for how many processes it lets to a device, as in `cuda.h`.
+#[cfg(any(test, feature = "cuda"))]
+mod number {
+    pub const CONTEXT_ALREADY_IN_USE: u32 = 216;
+    pub const DEVICE_UNAVAILABLE: u32 = 46;
+    pub const MODE_PROHIBITED: u32 = 2;
+    pub const MODE_EXCLUSIVE_PROCESS: u32 = 3;
 }
 
 impl Absent {
+    /// Why a device refused to be opened, where its mode is the cause: then the driver says no more than `busy or
+    /// unavailable`.
+    #[cfg(any(test, feature = "cuda"))]
+    pub fn refusal(answer: u32, mode: u32, uuid: &str) -> Option<Self> {
+        let device = format!("GPU {uuid}");
+        match (answer, mode) {
+            (number::DEVICE_UNAVAILABLE | number::CONTEXT_ALREADY_IN_USE, number::MODE_EXCLUSIVE_PROCESS) => {
+                Some(Self::InUse { device })
+            }
+            (_, number::MODE_PROHIBITED) => Some(Self::Closed { device }),
+            _ => None,
+        }
+    }
+
     pub fn error(&self) -> Error {
         Error::new(ExitCode::Unavailable, "backend cuda", self.problem(), self.fix())
     }
@@ -66,6 +91,7 @@ impl Absent {
             Self::Library { name, cause } => format!("{name} cannot be loaded: {cause}"),
             Self::Device => "no GPU is visible to this process".to_owned(),
             Self::InUse { device } => format!("{device} is in exclusive use by another process"),
+            Self::Closed { device } => format!("{device} is closed to computation (compute mode `prohibited`)"),
         }
     }
 
@@ -92,8 +118,10 @@ impl Absent {
                     .to_owned()
             }
             Self::InUse { .. } => "Wait for that process (`nvidia-smi` names it), choose another GPU by \
-                                   CUDA_VISIBLE_DEVICES, or have the mode changed: nvidia-smi -c DEFAULT."
+                                   CUDA_VISIBLE_DEVICES, have the mode changed (nvidia-smi -c DEFAULT), or compute on \
+                                   CPUs: --backend cpu."
                 .to_owned(),
+            Self::Closed { .. } => "Ask the site for another GPU, or to run `nvidia-smi -c DEFAULT`.".to_owned(),
         }
     }
 }
@@ -134,10 +162,28 @@ mod tests {
             (Absent::Library { name: "NVRTC".to_owned(), cause: "no file".to_owned() }, "NVRTC", "LD_LIBRARY_PATH"),
             (Absent::Device, "no GPU is visible", "CUDA_VISIBLE_DEVICES"),
             (Absent::InUse { device: "GPU-1".to_owned() }, "GPU-1 is in exclusive use", "nvidia-smi -c DEFAULT"),
+            (Absent::Closed { device: "GPU-1".to_owned() }, "GPU-1 is closed", "nvidia-smi -c DEFAULT"),
         ] {
             let error = absent.error();
             assert_eq!(error.code, ExitCode::Unavailable);
             assert!(error.problem.contains(problem) && error.fix.contains(fix), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_refuses_is_in_use_where_its_mode_says_so() {
+        let (default, prohibited, exclusive) = (0, 2, 3);
+        let in_use = Some(Absent::InUse { device: "GPU GPU-1".to_owned() });
+        let closed = Some(Absent::Closed { device: "GPU GPU-1".to_owned() });
+        let out_of_memory = 2;
+        for (answer, mode, absent) in [
+            (46, exclusive, &in_use),
+            (216, exclusive, &in_use),
+            (out_of_memory, exclusive, &None),
+            (46, default, &None),
+            (46, prohibited, &closed),
+        ] {
+            assert_eq!(&Absent::refusal(answer, mode, "GPU-1"), absent, "{answer} in mode {mode}");
         }
     }
 }

@@ -64,6 +64,7 @@ impl Source {
         "coarse_matrix.cu": false,
         "largest.cu": false,
         "narrow.cu": false,
+        "peak.cu": false,
         "listed.cu": false,
         "start.cu": false,
         "least.cu": false,

@@ -82,7 +82,19 @@ pub struct GsdRecord {
     pub source_box_pixels: usize,
     /// What a reader has to know.
     pub notes: Vec<String>,
+    /// What the device's units did at most, measured. Not on the twin.
+    pub peaks: Vec<GsdPeak>,
     pub rows: Vec<GsdRow>,
+}
+
+/// The most that units of a device did, in registers or shared memory only.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GsdPeak {
+    /// `fma`, `tf32`, `fp16`.
+    pub unit: String,
+    /// `fma`, `mma`, `wgmma`.
+    pub instruction: String,
+    pub peak_gigaflops: f64,
 }
 
 /// One form at one box.
@@ -99,6 +111,8 @@ pub struct GsdRow {
     pub seconds: f64,
     /// Not on the twin.
     pub gigaflops: Option<f64>,
+    /// Of the peak of the form's units, by their fastest instruction; for 3xtf32 of a third of it.
+    pub share_of_peak: Option<f64>,
     /// Over `direct` on the same device.
     pub speed_up: Option<f64>,
     /// Error of a squared difference against double precision, of the same rows.

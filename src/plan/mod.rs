@@ -25,6 +25,7 @@ pub use decided::Plan;
 pub use decided::PlanFormat;
 pub use defaults::defaults;
 pub use gsd::BenchDevice;
+pub use gsd::GsdPeak;
 pub use gsd::GsdRecord;
 pub use gsd::GsdRow;
 pub use gsd::GsdSettings;

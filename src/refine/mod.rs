@@ -90,7 +90,7 @@ struct Job<'a> {
 /// Whatever is wrong with the inputs, the plan or the file system; finished iterations stay on disk.
 pub fn run(run_dir: &RunDir, plan: &Plan, resume: Resume, team: &Team) -> Result<ExitCode> {
     let stop = Stop::watch(run_dir, plan, team.rank())?;
-    let Settled { plan, isa, on, leader, places, table } = settle(team, plan)?;
+    let Settled { plan, isa, on, leader, places, table } = settle(team, plan, resume.exact)?;
     run_dir.tell_log(team.rank(), &format!("backend {}", on.words()))?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(plan.thread_count())

@@ -17,8 +17,12 @@ use super::answer::Gpu;
 const QUERY: &str = "--query-gpu=name,uuid,memory.total,driver_version,compute_cap";
 
 /// Libraries that an engine with CUDA loads, what their files' names begin with, and what for.
-const LIBRARIES: [(&str, &str, &str); 2] =
-    [("NVRTC", "libnvrtc.so", "compiles its kernels"), ("cuFFT", "libcufft.so", "transforms images and maps")];
+const LIBRARIES: [(&str, &str, &str); 2] = [
+    ("NVRTC", "libnvrtc.so", "compiles its kernels with it"),
+    (SPARED, "libcufft.so", "transforms images with it, and more slowly on the host without"),
+];
+/// The one that it can do without.
+const SPARED: &str = "cuFFT";
 
 /// The GPUs that this process may use: those that the engine sees, else those that `nvidia-smi` names.
 pub fn look(probe: &Value, findings: &mut Vec<Finding>) -> Vec<Gpu> {
@@ -109,10 +113,10 @@ fn libraries(probe: &Value, is_gpu_engine: bool, findings: &mut Vec<Finding>) {
                 let problem = told.and_then(|library| library["problem"].as_str()).map(str::to_owned);
                 let problem = problem.unwrap_or_else(|| format!("{file} was not found where the loader looks"));
                 let remedy = format!(
-                    "The engine {purpose} with it: load a CUDA module (`modules` in the site file), or set \
-                     LD_LIBRARY_PATH."
+                    "The engine {purpose}: load a CUDA module (`modules` in the site file), or set LD_LIBRARY_PATH."
                 );
-                Finding::missing(name, problem, remedy)
+                let finding = if name == SPARED { Finding::warning } else { Finding::missing };
+                finding(name, problem, remedy)
             }
             _ => Finding::ok(name, "not found, and not needed on CPUs"),
         });

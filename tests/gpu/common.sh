@@ -15,14 +15,28 @@ row() {
     [[ $4 != FAILED* && $4 != MISSED* ]] || worst=1
 }
 
-# target WHAT VALUE AT-LEAST|AT-MOST NUMBER [UNIT]: a row with its verdict. A value that is no number has failed.
+# sized FULL TINY: what a part takes on a GPU, and where it is only tried on the twin.
+sized() {
+    if [ "$TWIN" = yes ]; then echo "$2"; else echo "$1"; fi
+}
+
+# shown NUMBER: four digits of it, `-` for none.
+shown() {
+    local digits
+    digits=$(calculate "$1")
+    echo "${digits:--}"
+}
+
+# target WHAT VALUE AT-LEAST|AT-MOST NUMBER [UNIT]: a row with its verdict. A value that is no number has failed. On the
+# twin no number is judged, and `null` is one: it has no speed.
 target() {
     local verdict
-    verdict=$(awk -v value="$2" -v how="$3" -v limit="$4" 'BEGIN {
-        if (value !~ /^-?[0-9.]+([eE][-+]?[0-9]+)?$/) print "FAILED: not measured"
+    verdict=$(awk -v value="$2" -v how="$3" -v limit="$4" -v twin="$TWIN" 'BEGIN {
+        if (twin == "yes" && value ~ /^(null|-?[0-9.]+([eE][-+]?[0-9]+)?)$/) print "tried"
+        else if (value !~ /^-?[0-9.]+([eE][-+]?[0-9]+)?$/) print "FAILED: not measured"
         else if (how == "at-least" ? value + 0 >= limit : value + 0 <= limit) print "ok"
         else print "MISSED" }')
-    row "$1" "${2:--}${5:+ $5}" "${3/-/ } $4${5:+ $5}" "$verdict"
+    row "$1" "$(shown "$2")${5:+ $5}" "${3/-/ } $4${5:+ $5}" "$verdict"
 }
 
 table() {
@@ -70,9 +84,9 @@ logged() {
     return $code
 }
 
-# number NAME FILE: the last number of this name in JSON.
+# number NAME FILE: the last number of this name in JSON, or `null` where it is that.
 number() {
-    grep -o "\"$1\":-\?[0-9.]\+\([eE][-+]\?[0-9]\+\)\?" "$2" 2>/dev/null | tail -n 1 | cut -d: -f2
+    grep -o "\"$1\":\(null\|-\?[0-9.]\+\([eE][-+]\?[0-9]\+\)\?\)" "$2" 2>/dev/null | tail -n 1 | cut -d: -f2
 }
 
 # of_iteration N NAME RUN: a number that an iteration of a run told.
@@ -81,8 +95,12 @@ of_iteration() {
     number "$2" "$LOGS/.iteration"
 }
 
+# calculate EXPRESSION: `null` where a number of it is that.
 calculate() {
-    awk "BEGIN { value = $1; printf \"%.4g\", value }" 2>/dev/null
+    case $1 in
+        *null*) echo null ;;
+        *) awk "BEGIN { value = $1; printf \"%.4g\", value }" 2>/dev/null ;;
+    esac
 }
 
 # keep_result NAME FILE: a JSON answer for the record.
@@ -105,7 +123,8 @@ driver() {
 end_part() {
     local stamp device name
     stamp=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-    device=$(sed -n 's/.*"devices":\[{[^]]*"name":"\([^"]*\)".*/\1/p' "$LOGS/probe.json")
+    # Only devices have a memory beside their name.
+    device=$(grep -o '"memory_bytes":[0-9]*,"name":"[^"]*"' "$LOGS/probe.json" | head -n 1 | cut -d'"' -f6)
     name=$(echo "${stamp%T*}-${device:-gpu}-$1" | tr ' A-Z' '-a-z' | tr -cd 'a-z0-9-')
     {
         printf '{"part": "%s", "date": "%s", "commit": "%s", "driver": "%s",\n' "$1" "$stamp" "$(cat "$KIT/commit")" "$(driver)"

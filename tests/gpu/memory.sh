@@ -2,12 +2,14 @@
 # shellcheck shell=bash disable=SC2154
 
 part_memory() {
-    simulated set64 --map "$KIT/tests/data/beta_galactosidase.mrc" --count 1000 --snr 0.05
+    simulated set64 --map "$KIT/tests/data/beta_galactosidase.mrc" --box "$(sized 64 32)" \
+        --count "$(sized 1000 24)" --snr 0.05
     local name=memory kind planned peak reserved iteration
     for kind in refine3d class3d; do
         rm -rf "${LOGS:?}/$name-$kind"
         if ! logged "$name-$kind" "$program" run $kind --particles "$LOGS/set64/particles.star" --reference "$LOGS/set64/truth.mrc" \
-            --out "$LOGS/$name-$kind" --diameter 208 --ini-high 50 --symmetry D2 --backend cuda --iterations 6; then
+            --out "$LOGS/$name-$kind" --diameter 208 --ini-high 50 --symmetry D2 --backend cuda \
+            --iterations "$(sized 6 2)"; then
             row "$kind: memory of the card" - - "$why"
             continue
         fi

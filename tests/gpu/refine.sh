@@ -1,5 +1,5 @@
 # The same refinements on CPU and GPU; interrupted ones; two ranks on one card.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2046,SC2154
 
 SHELL_TOLERANCE=0.5
 
@@ -25,7 +25,8 @@ digests() {
 
 part_refine() {
     local kind cpu cuda
-    simulated set64 --map "$KIT/tests/data/beta_galactosidase.mrc" --count 1000 --snr 0.05
+    simulated set64 --map "$KIT/tests/data/beta_galactosidase.mrc" --box "$(sized 64 32)" \
+        --count "$(sized 1000 24)" --snr 0.05
     for kind in refine3d class3d; do
         local flags=()
         [ $kind = class3d ] && flags=(--iterations 6 --classes 1 --tau2-fudge 4)
@@ -39,7 +40,7 @@ part_refine() {
             row "$kind on CPU and GPU" - "resolutions agree" "$why"
         fi
     done
-    if logged drill "$program" drill refine3d --backend cuda --signal TERM --kill; then
+    if logged drill "$program" drill refine3d --backend cuda --signal TERM --kill $(sized "" "--count 48"); then
         row "refine3d interrupted by SIGTERM and SIGKILL" "$(grep -o 'all [0-9]* files are the same' "$LOGS/drill.log" | head -n 1)" "same sha256" ok
     else
         row "refine3d interrupted by SIGTERM and SIGKILL" - "same sha256" "$why"

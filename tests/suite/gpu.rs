@@ -1,5 +1,6 @@
 //! Whole runs on a device, by the kernels' twin: what a person types, but for the GPU.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -68,6 +69,56 @@ fn a_classification_on_a_device_is_that_of_the_cpu() {
     }
     let (code, text) = on_twin(folder, &format!("run {JOB} --backend cuda --gpu-memory 100KiB --out none"));
     assert!(code != 0 && text.contains("on the GPU") && text.contains("--gpu-memory"), "{text}");
+}
+
+/// The least memory on the device with which every iteration of a job fits, by the plan.
+fn least_mebibytes(folder: &Path, job: &str) -> u64 {
+    let mut least = 1;
+    loop {
+        let (code, text) = told(folder, &format!("plan {job} --backend cuda --gpu-memory {least}MiB --out out"));
+        if code == 0 {
+            return least;
+        }
+        let (_, needed) = text.split_once("at least ").unwrap_or_else(|| panic!("{text}"));
+        let needed: u64 = needed.split(' ').next().unwrap().parse().unwrap();
+        assert!(needed > least, "{text}");
+        least = needed;
+    }
+}
+
+#[test]
+fn a_refinement_in_the_least_memory_of_a_device_ends_with_the_same_bits() {
+    let folder = stage();
+    let folder = folder.path();
+    let job = JOB.replace("class3d", "refine3d").replace(" --classes 2 --iterations 2", " --symmetry O");
+    let least = least_mebibytes(folder, &job);
+    // Files name their folder; both runs have one of the same place.
+    for (name, cap) in [("free", String::new()), ("least", format!("--gpu-memory {least}MiB"))] {
+        let (code, text) = on_twin(folder, &format!("run {job} --backend cuda --out run {cap}"));
+        assert!(code == 0 && text.contains("backend cuda (asked for)"), "{cap}: {text}");
+        fs::rename(folder.join("run"), folder.join(name)).unwrap();
+    }
+    let peaks = |run: &str| -> Vec<u64> {
+        let progress = fs::read_to_string(folder.join(run).join("progress.jsonl")).unwrap();
+        let events = progress.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events.filter_map(|event| event["device"]["peak_bytes"].as_u64()).collect()
+    };
+    let (free, capped) = (peaks("free"), peaks("least"));
+    println!("{least} MiB at least; of the iterations {capped:?} B, without a cap {free:?} B");
+    assert_eq!(free.len(), capped.len(), "as many iterations");
+    assert!(capped.iter().all(|bytes| *bytes <= least << 20));
+    assert!(capped.last() < free.last(), "the cap is felt where the most is needed: {capped:?} {free:?}");
+    let outputs = |run: &str| -> BTreeMap<String, Vec<u8>> {
+        let entries = fs::read_dir(folder.join(run)).unwrap().map(|entry| entry.unwrap());
+        let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
+        named.filter(|(name, _)| name.starts_with("run_")).map(|(name, path)| (name, fs::read(path).unwrap())).collect()
+    };
+    let (free, capped) = (outputs("free"), outputs("least"));
+    assert!(free.contains_key("run_half1_class001_unfil.mrc"), "the last iteration, at Nyquist: {:?}", free.keys());
+    assert!(free.keys().eq(capped.keys()));
+    for (name, bytes) in &free {
+        assert!(*bytes == capped[name], "{name} differs");
+    }
 }
 
 #[test]

@@ -102,25 +102,33 @@ fn sparse(path: &Path, [nx, ny, nz]: [i32; 3], pixel_size_angstrom: f32, is_volu
 }
 
 /// The stored rows of a sphere are those of a ball to a row more or less on each side: 3 / 514.
-const SPHERE: f64 = 6e-3;
+pub const SPHERE: f64 = 6e-3;
+
+/// Inputs of a box, of headers and hardly anything behind them; the words of a job on them.
+pub fn headers_of_box(folder: &Path, box_pixels: i32) -> String {
+    sparse(&folder.join("stack.mrcs"), [box_pixels, box_pixels, 100], 1.0, false);
+    sparse(&folder.join("reference.mrc"), [box_pixels; 3], 1.0, true);
+    let optics = "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnOpticsGroupName\n_rlnVoltage\n_rlnSphericalAberration\n\
+                  _rlnAmplitudeContrast\n_rlnImagePixelSize\n_rlnImageSize\n_rlnImageDimensionality\n";
+    let optics = format!("{optics}1 opticsGroup1 300 2.7 0.1 1.0 {box_pixels} 2\n\n");
+    let columns = "data_particles\n\nloop_\n_rlnImageName\n_rlnMicrographName\n_rlnOpticsGroup\n_rlnDefocusU\n\
+                   _rlnDefocusV\n_rlnDefocusAngle\n";
+    let row = |i: usize| format!("{i:06}@stack.mrcs m.mrc 1 15000 15000 0\n");
+    let rows: String = (1..=100).map(row).collect();
+    fs::write(folder.join("particles.star"), format!("{optics}{columns}{rows}")).unwrap();
+    let diameter = box_pixels * 3 / 5;
+    format!(
+        "refine3d --particles particles.star --reference reference.mrc --diameter {diameter} --symmetry C1 \
+         --ini-high 40 --threads 2 --out out"
+    )
+}
 
 #[test]
 #[ignore = "long, and takes gigabytes: make test-long"]
 fn box_512_is_planned_from_headers() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    sparse(&folder.join("stack.mrcs"), [512, 512, 100], 1.0, false);
-    sparse(&folder.join("reference.mrc"), [512, 512, 512], 1.0, true);
-    let optics = "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnOpticsGroupName\n_rlnVoltage\n_rlnSphericalAberration\n\
-                  _rlnAmplitudeContrast\n_rlnImagePixelSize\n_rlnImageSize\n_rlnImageDimensionality\n\
-                  1 opticsGroup1 300 2.7 0.1 1.0 512 2\n\n";
-    let columns = "data_particles\n\nloop_\n_rlnImageName\n_rlnMicrographName\n_rlnOpticsGroup\n_rlnDefocusU\n\
-                   _rlnDefocusV\n_rlnDefocusAngle\n";
-    let row = |i: usize| format!("{i:06}@stack.mrcs m.mrc 1 15000 15000 0\n");
-    let rows: String = (1..=100).map(row).collect();
-    fs::write(folder.join("particles.star"), format!("{optics}{columns}{rows}")).unwrap();
-    let job = "refine3d --particles particles.star --reference reference.mrc --diameter 300 --symmetry C1 \
-               --ini-high 40 --threads 2 --out out";
+    let job = headers_of_box(folder, 512);
     println!("{}", done(folder, &format!("plan {job}")));
     println!("{}", done(folder, &format!("plan {job} --memory 24GiB")));
     let plan: serde_json::Value = serde_json::from_str(&done(folder, &format!("--json plan {job}"))).unwrap();

@@ -1,5 +1,7 @@
 //! Tests of plan: the job file, its layers, the checks, the run folder and its progress.
 
+mod device;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Several ranks on this machine: the same bits, stops, deaths. They need an engine with MPI: `make test-mpi`.
 
+mod devices;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -37,7 +37,10 @@ pub fn open(wanted: BenchDevice, scalar: Precision) -> Result<Opened> {
         }
     }
     let driver = OnCpu::open(precision(scalar))?;
-    notes.push("the forms ran on the kernels' twin on the CPU: their seconds are the twin's, no GPU's".to_string());
+    notes.push(
+        "the forms ran on the kernels' twin on the CPU: their seconds are the twin's, no GPU's, and it has no peak"
+            .to_string(),
+    );
     let free_bytes = driver.free_bytes()? as usize;
     Ok(Opened { driver: Box::new(driver), is_twin: true, free_bytes, notes })
 }

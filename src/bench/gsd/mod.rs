@@ -6,6 +6,7 @@
 mod cpu;
 mod device;
 mod measure;
+mod peak;
 
 use crate::error::Error;
 use crate::error::ExitCode;
@@ -17,6 +18,7 @@ use crate::expectation::gpu::trial::Operands;
 use crate::expectation::gpu::trial::Sizes;
 use crate::expectation::products::CoarseRows;
 use crate::imaging::PixelList;
+use crate::plan::GsdPeak;
 use crate::plan::GsdRecord;
 use crate::plan::GsdRow;
 use crate::plan::GsdSettings;
@@ -90,6 +92,16 @@ fn of_scalar<T: Scalar + crate::device::Plain>(
         }
         rows.extend(rows_of(*box_pixels, filled, &operands.sizes, measured));
     }
+    let peaks = match opened.is_twin {
+        true => Vec::new(),
+        false => {
+            tell("the most that the units do");
+            peaks(&mut opened, settings.precision, &mut notes)
+        }
+    };
+    for row in &mut rows {
+        row.share_of_peak = row.gigaflops.zip(peak::of_form(&peaks, &row.form)).map(|(speed, peak)| speed / peak);
+    }
     Ok(GsdRecord {
         device: identity.name,
         uuid: identity.uuid,
@@ -101,7 +113,16 @@ fn of_scalar<T: Scalar + crate::device::Plain>(
         instruction_set: job.isa.name().to_string(),
         source_box_pixels: job.box_pixels,
         notes,
+        peaks,
         rows,
+    })
+}
+
+/// Last of all: what was measured before is told even where this fails.
+fn peaks(opened: &mut Opened, precision: Precision, notes: &mut Vec<String>) -> Vec<GsdPeak> {
+    peak::measure(&mut *opened.driver, device::precision(precision)).unwrap_or_else(|error| {
+        notes.push(format!("the peak of the units is not known: {}", error.problem));
+        Vec::new()
     })
 }
 
@@ -199,6 +220,7 @@ fn rows_of(box_pixels: usize, filled: usize, sizes: &Sizes, measured: Vec<(Strin
         translations: sizes.translations,
         form,
         seconds: found.seconds,
+        share_of_peak: None,
         gigaflops: is_timed.then(|| sizes.operations() / found.seconds / 1e9),
         speed_up: direct.filter(|_| is_timed).map(|direct| direct / found.seconds),
         rms_error: found.rms_error,

@@ -129,9 +129,20 @@ fn source_box(arguments: &Arguments) -> Result<usize> {
 }
 
 fn shown(record: &GsdRecord) -> String {
-    let head = ["box", "form", "seconds", "GFLOP/s", "over direct", "rms error", "largest", "of terms", "of spread"];
+    let head = [
+        "box",
+        "form",
+        "seconds",
+        "GFLOP/s",
+        "of peak",
+        "over direct",
+        "rms error",
+        "largest",
+        "of terms",
+        "of spread",
+    ];
     let or_none = |value: Option<f64>, digits: usize| value.map_or("-".to_string(), |v| format!("{v:.digits$}"));
-    let cells: Vec<[String; 9]> = record
+    let cells: Vec<[String; 10]> = record
         .rows
         .iter()
         .map(|row| {
@@ -141,6 +152,7 @@ fn shown(record: &GsdRecord) -> String {
                 row.form.clone(),
                 format!("{:.3e}{}", row.seconds, if on_twin { " (twin)" } else { "" }),
                 or_none(row.gigaflops, 1),
+                row.share_of_peak.map_or("-".to_string(), |share| format!("{:.1} %", 100.0 * share)),
                 or_none(row.speed_up, 2),
                 format!("{:.1e}", row.rms_error),
                 format!("{:.1e}", row.largest_error),
@@ -160,6 +172,9 @@ fn shown(record: &GsdRecord) -> String {
     for note in &record.notes {
         text.push_str(note);
         text.push('\n');
+    }
+    for peak in &record.peaks {
+        text.push_str(&format!("peak of {} by {}: {:.0} GFLOP/s\n", peak.unit, peak.instruction, peak.peak_gigaflops));
     }
     for row in first_of_each_box(&record.rows) {
         let how = match row.box_pixels.cmp(&record.source_box_pixels) {

@@ -64,7 +64,6 @@ fn error(result: CUresult, doing: &str) -> Error {
     use CUresult as Code;
     let (code, fix) = match result {
         Code::CUDA_ERROR_NO_DEVICE => return Absent::Device.error(),
-        Code::CUDA_ERROR_DEVICE_UNAVAILABLE => return Absent::InUse { device: doing.to_string() }.error(),
         Code::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH
         | Code::CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE
         | Code::CUDA_ERROR_NOT_SUPPORTED

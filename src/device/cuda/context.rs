@@ -4,7 +4,9 @@ use cudarc::driver::sys;
 
 use crate::error::Result;
 
+use super::super::Absent;
 use super::calls::check;
+use super::devices::attribute;
 
 pub struct Context {
     device: sys::CUdevice,
@@ -22,6 +24,12 @@ impl Context {
         let mut handle = std::ptr::null_mut();
         // SAFETY: the device is the driver's; `drop` releases it.
         let result = unsafe { sys::cuDevicePrimaryCtxRetain(&mut handle, device) };
+        if result != sys::CUresult::CUDA_SUCCESS {
+            let mode = attribute(device, sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_MODE)?;
+            if let Some(absent) = Absent::refusal(result as u32, mode, uuid) {
+                return Err(absent.error());
+            }
+        }
         check(result, || format!("opening GPU {uuid}"))?;
         Ok(Self { device, handle })
     }

@@ -18,7 +18,6 @@ use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use cudarc::driver::sys::CUfunction_attribute as FunctionAttribute;
 
 use crate::error::Error;
-use crate::error::ExitCode;
 use crate::error::Result;
 
 use super::Arch;
@@ -91,15 +90,6 @@ impl Cuda {
         let version = calls::start()?;
         let found = devices::choose(uuid)?;
         let device = devices::handle(found.ordinal)?;
-        let prohibited = sys::CUcomputemode::CU_COMPUTEMODE_PROHIBITED as u32;
-        if devices::attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_MODE)? == prohibited {
-            return Err(Error::new(
-                ExitCode::Unavailable,
-                "CUDA",
-                format!("GPU {} is closed to computation (compute mode `prohibited`)", found.uuid),
-                "Ask the site for another GPU, or to run `nvidia-smi -c DEFAULT`.",
-            ));
-        }
         let arch = Arch::of(found.capability);
         let cubin = Places::usual().find(&arch, precision, version / 1000)?;
         let loaded = Loaded::load(device, &found.uuid, &cubin)?;

@@ -1,6 +1,7 @@
 //! Where the expectation step runs: what `backend = "auto"` becomes, and which rank computes on which device.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::device::Found;
 use crate::plan::Backend;
@@ -106,36 +107,66 @@ pub fn words(device: &Found) -> String {
     format!("{}, {}", device.name, device.uuid)
 }
 
+/// Compute capabilities, and kernels with their libraries, of the devices that are computed on; each once.
+fn kinds<'a>(places: &'a [Place], devices: &'a [Option<Found>]) -> (BTreeSet<(u32, u32)>, BTreeSet<&'a str>) {
+    let used = places.iter().zip(devices).filter(|(_, device)| device.is_some());
+    let capabilities = devices.iter().flatten().map(|device| device.capability).collect();
+    (capabilities, used.map(|(place, _)| place.sight.program.as_str()).collect())
+}
+
 /// What of the devices decides the bits of a result: for all ranks the same text. Empty on CPUs.
 pub fn identity(places: &[Place], devices: &[Option<Found>]) -> String {
-    let mut capabilities: Vec<(u32, u32)> = devices.iter().flatten().map(|device| device.capability).collect();
-    capabilities.sort_unstable();
-    capabilities.dedup();
-    let used = places.iter().zip(devices).filter(|(_, device)| device.is_some());
-    let mut programs: Vec<&str> = used.map(|(place, _)| place.sight.program.as_str()).collect();
-    programs.sort_unstable();
-    programs.dedup();
+    let (capabilities, programs) = kinds(places, devices);
     if capabilities.is_empty() {
         return String::new();
     }
     let capabilities: Vec<String> = capabilities.iter().map(|(major, minor)| format!("{major}.{minor}")).collect();
+    let programs: Vec<&str> = programs.into_iter().collect();
     format!("compute capability {}, {}", capabilities.join(" and "), programs.join(" and "))
+}
+
+/// What is wrong with devices of different kinds, if they are.
+fn mixed(places: &[Place], devices: &[Option<Found>]) -> Option<String> {
+    let (capabilities, programs) = kinds(places, devices);
+    let is_mixed = capabilities.len() > 1 || programs.len() > 1;
+    is_mixed.then(|| {
+        format!(
+            "the ranks compute on different GPUs or with different libraries ({}): which one takes which particles \
+             may change the last bits of a result",
+            identity(places, devices)
+        )
+    })
+}
+
+/// Refuses devices of different kinds where the same bits are demanded.
+pub fn exactly(places: &[Place], devices: &[Option<Found>]) -> Result<(), Refusal> {
+    match mixed(places, devices) {
+        None => Ok(()),
+        Some(problem) => Err((
+            format!("--exact: {problem}"),
+            "Ask for GPUs of one kind (`submit --gpu-type`, or nodes of one kind), compute on CPUs (--backend cpu), or go \
+             on without --exact."
+                .to_owned(),
+        )),
+    }
 }
 
 /// What a careful person wants to hear of the devices.
 pub fn warnings(places: &[Place], devices: &[Option<Found>]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let mixed = identity(places, devices);
-    if mixed.contains(" and ") {
-        warnings.push(format!(
-            "the ranks compute on different GPUs or with different libraries ({mixed}): which one takes which particles \
-             may change the last bits of a result"
-        ));
-    }
+    let mut warnings: Vec<String> = mixed(places, devices).into_iter().collect();
     if let Some((one, other)) = shared(places, devices) {
         warnings
             .push(format!("ranks {one} and {other} share a GPU, as --share-gpu allows: each has a part of its memory"));
     }
+    let used = || places.iter().zip(devices).filter(|(_, device)| device.is_some()).map(|(place, _)| place);
+    let is_everywhere = used().all(|place| place.sight.slower.is_some());
+    let slower: BTreeSet<String> = used()
+        .filter_map(|place| {
+            let why = place.sight.slower.as_ref()?;
+            Some(if is_everywhere { why.clone() } else { format!("{}: {why}", place.host) })
+        })
+        .collect();
+    warnings.extend(slower);
     warnings
 }
 
@@ -153,7 +184,7 @@ mod tests {
         let devices: Vec<Found> = uuids.iter().map(|uuid| device(uuid, (8, 0))).collect();
         let sight = match devices.is_empty() {
             true => Sight::none("no GPU is visible".to_owned(), "Ask for one.".to_owned()),
-            false => Sight { devices, program: "kernels 12ab, NVRTC 12.8".to_owned(), absent: None },
+            false => Sight { devices, program: "kernels 12ab, NVRTC 12.8".to_owned(), ..Sight::default() },
         };
         Place { host: host.to_owned(), sight, ..Place::default() }
     }
@@ -237,5 +268,37 @@ mod tests {
         places[1].sight.devices[0].capability = (9, 0);
         assert_eq!(told(&places), ("compute capability 8.0 and 9.0, kernels 12ab, NVRTC 12.8".to_owned(), 1));
         assert_eq!(identity(&places, &[None, None]), "");
+    }
+
+    #[test]
+    fn exact_takes_devices_of_one_kind() {
+        let exact = |places: &[Place]| exactly(places, &choose(Backend::Cuda, false, places, 0).unwrap().devices);
+        let same = [place("a", &["GPU-1"]), place("b", &["GPU-2"])];
+        assert_eq!(exact(&same), Ok(()));
+        let mut other_gpu = same.clone();
+        other_gpu[1].sight.devices[0].capability = (9, 0);
+        let mut other_library = same.clone();
+        other_library[0].sight.program.push_str(" and 12.9");
+        for (places, part) in [(&other_gpu, "8.0 and 9.0"), (&other_library, "NVRTC 12.8 and ")] {
+            let (problem, fix) = exact(places).unwrap_err();
+            assert!(
+                problem.starts_with("--exact: ") && problem.contains(part) && fix.contains("one kind"),
+                "{problem}"
+            );
+        }
+        // One rank with two compilers is no mixture, and CPUs are the same everywhere.
+        assert_eq!(exact(&other_library[..1]), Ok(()));
+        assert_eq!(exactly(&other_gpu, &[None, None]), Ok(()));
+    }
+
+    #[test]
+    fn what_makes_devices_slower_is_told_once_or_with_the_nodes() {
+        let mut places = [place("a", &["GPU-1"]), place("b", &["GPU-2"])];
+        let told = |places: &[Place]| warnings(places, &choose(Backend::Cuda, false, places, 0).unwrap().devices);
+        places[1].sight.slower = Some("no cuFFT".to_owned());
+        assert_eq!(told(&places), ["b: no cuFFT"]);
+        places[0].sight.slower = Some("no cuFFT".to_owned());
+        assert_eq!(told(&places), ["no cuFFT"]);
+        assert!(warnings(&places, &[None, None]).is_empty());
     }
 }

@@ -21,6 +21,7 @@ use crate::plan::progress::RankPlace;
 
 use super::choose::Choice;
 use super::choose::choose;
+use super::choose::exactly;
 use super::choose::identity;
 use super::choose::users;
 use super::choose::warnings;
@@ -78,6 +79,8 @@ struct Wish {
     backend: Backend,
     share_gpu: bool,
     has_leader: bool,
+    /// The same bits are demanded.
+    exact: bool,
 }
 
 impl Wish {
@@ -104,14 +107,15 @@ pub struct Settled {
 /// Settles who works where. Every rank calls this; this thread (and those it starts) stays on its cores then.
 ///
 /// # Errors
-/// Ranks of different programs; two on one device; CUDA without a device.
-pub fn settle(team: &Team, plan: &Plan) -> Result<Settled> {
+/// Ranks of different programs; two on one device; CUDA without a device; with `exact`, devices of different kinds.
+pub fn settle(team: &Team, plan: &Plan, exact: bool) -> Result<Settled> {
     let here = Place::here(plan.isa, plan.backend)?;
     let wish = Wish {
         threads: plan.threads,
         backend: plan.backend,
         share_gpu: plan.share_gpu,
         has_leader: plan.dedicated_leader,
+        exact,
     };
     let (places, lots, lot) = if team.rank() == 0 {
         let mut places = vec![here];
@@ -164,6 +168,11 @@ fn deal(places: &[Place], wish: &Wish) -> Vec<Lot> {
         refusal.get_or_insert((ExitCode::Unavailable as u8, problem, fix));
         Choice { backend: wish.backend, why: String::new(), devices: vec![None; places.len()] }
     });
+    if wish.exact
+        && let Err((problem, fix)) = exactly(places, &choice.devices)
+    {
+        refusal.get_or_insert((ExitCode::Usage as u8, problem, fix));
+    }
     let weakest = places.iter().map(|place| place.instruction_set.as_str()).max_by_key(|name| weakness(name));
     let weakest = weakest.unwrap_or_default();
     let mut lots = Vec::new();
@@ -269,7 +278,7 @@ mod tests {
     }
 
     fn on_cpus(threads: usize, has_leader: bool) -> Wish {
-        Wish { threads, backend: Backend::Cpu, share_gpu: false, has_leader }
+        Wish { threads, backend: Backend::Cpu, share_gpu: false, has_leader, exact: false }
     }
 
     #[test]
@@ -340,6 +349,20 @@ mod tests {
         // Alone on its node.
         let lots = deal(&[place("a", 0..8), place("b", 0..8)], &on_cpus(0, true));
         assert_eq!(lots.iter().map(|lot| lot.threads).collect::<Vec<_>>(), [8, 8]);
+    }
+
+    #[test]
+    fn exact_ranks_are_refused_on_gpus_of_different_kinds() {
+        let mut places = [with_gpus(place("a", 0..8), &["GPU-1"]), with_gpus(place("b", 0..8), &["GPU-2"])];
+        let exact = Wish { exact: true, ..on_gpus(false) };
+        assert_eq!(deal(&places, &exact)[0].refusal, None);
+        places[1].sight.devices[0].capability = (9, 0);
+        assert_eq!(deal(&places, &on_gpus(false))[0].refusal, None);
+        // All ranks hear it.
+        for lot in deal(&places, &exact) {
+            let (code, problem, _) = lot.refusal.unwrap();
+            assert!(code == ExitCode::Usage as u8 && problem.starts_with("--exact: "), "{problem}");
+        }
     }
 
     #[test]
