@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes a folder from which tests/gpu.sh runs on a machine with a GPU and nothing else: no cargo, no network, no MPI, no
-# HDF5. It holds both programs, the test binary, what tests read, and cubins. Usage: gpu_kit.sh FOLDER
+# HDF5. It holds both programs, both test binaries, what tests read, and cubins. Usage: gpu_kit.sh FOLDER
 #
 # FEATURES  of the build (default: cuda,static-hdf5), PROFILE release or dev, ARCHITECTURES of the cubins (default:
 # sm_90a), which $RELION_RS_NVRTC compiles, else what `make nvrtc` fetched. CMake 3.26 builds HDF5.
@@ -17,14 +17,20 @@ cd "$here"
 
 $cargo build --locked --profile "$profile" --features "$features" --bins
 # Cargo tells where it puts a test binary in JSON, a line an artifact.
-suite=$($cargo test --locked --profile "$profile" --features "$features" --test suite --no-run --message-format=json |
-    grep '"kind":\["test"\]' | grep -o '"executable":"[^"]*"' | tail -n 1 | cut -d'"' -f4)
-[ -x "$suite" ] || { echo "cargo named no test binary" >&2; exit 70; }
+tests=$($cargo test --locked --profile "$profile" --features "$features" --lib --test suite --no-run --message-format=json)
+# test_binary KIND: of the library's own tests (lib), or of the suite (test).
+test_binary() {
+    grep "\"kind\":\[\"$1\"\]" <<<"$tests" | grep -o '"executable":"[^"]*"' | tail -n 1 | cut -d'"' -f4
+}
+for kind in lib test; do
+    [ -x "$(test_binary $kind)" ] || { echo "cargo named no test binary ($kind)" >&2; exit 70; }
+done
 built=$here/target/$([ "$profile" = dev ] && echo debug || echo "$profile")
 
 rm -rf "$kit" && mkdir -p "$kit"/{bin,tests}
 install -s "$built"/relion-rs "$built"/relion-rs-rank "$kit/bin/"
-install -s "$suite" "$kit/bin/suite"
+install -s "$(test_binary test)" "$kit/bin/suite"
+install -s "$(test_binary lib)" "$kit/bin/unit"
 install tests/gpu.sh "$kit/gpu.sh"
 mkdir "$kit/tests/gpu" && install -m 644 tests/gpu/*.sh "$kit/tests/gpu/"
 cp -r tests/golden tests/data "$kit/tests/"

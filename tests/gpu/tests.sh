@@ -1,4 +1,4 @@
-# The tests of the suite that need a GPU.
+# The tests that need a GPU, and the same on the twin where there is a compiler.
 # shellcheck shell=bash disable=SC2154
 
 part_tests() {
@@ -25,17 +25,20 @@ part_tests() {
     fi
 }
 
-# run_tests WHERE LOG FLAGS...
+# run_tests WHERE LOG FLAGS...: of the library and of the suite.
 run_tests() {
-    local what="gpu:: tests $1" log=$LOGS/$2.log name=$2 outcome verdict passed failed
+    local what="gpu:: tests $1" name=$2 binary outcome verdict passed failed all=0
     shift 2
-    (cd "$root" && logged "$name" env -u RELION_RS_TWIN "$KIT/bin/suite" gpu:: "$@")
-    outcome=$(sed -n 's/^test result: \([a-zA-Z]*\)\. \([0-9]*\) passed; \([0-9]*\) failed.*/\1 \2 \3/p' "$log" | tail -n 1)
-    read -r verdict passed failed <<<"${outcome:-none 0 0}"
-    case $verdict in
-        ok) [ "$passed" -gt 0 ] && row "$what" "$passed passed" "all pass" ok ||
-            row "$what" 0 "all pass" "FAILED: no test of this name" ;;
-        FAILED) row "$what" "$passed passed, $failed failed" "all pass" "FAILED" ;;
-        *) row "$what" - "all pass" "FAILED: did not end in time; see $log" ;;
-    esac
+    for binary in unit suite; do
+        (cd "$root" && logged "$name-$binary" env -u RELION_RS_TWIN "$KIT/bin/$binary" gpu:: "$@")
+        outcome=$(sed -n 's/^test result: \([a-zA-Z]*\)\. \([0-9]*\) passed; \([0-9]*\) failed.*/\1 \2 \3/p' \
+            "$LOGS/$name-$binary.log" | tail -n 1)
+        read -r verdict passed failed <<<"${outcome:-none 0 0}"
+        case $verdict in
+            ok) all=$((all + passed)) ;;
+            FAILED) row "$what, $binary" "$passed passed, $failed failed" "all pass" "FAILED" && return ;;
+            *) row "$what, $binary" - "all pass" "FAILED: did not end; see $LOGS/$name-$binary.log" && return ;;
+        esac
+    done
+    if [ $all -gt 0 ]; then row "$what" "$all passed" "all pass" ok; else row "$what" 0 "all pass" "FAILED: no test of this name"; fi
 }
