@@ -201,7 +201,7 @@ fn images_that_stay_on_the_device_are_not_read_again(open: Open) {
         let rooms = [0, 3 * image_bytes, 1 << 30, 1 << 30, 2 * image_bytes];
         let particles = task.particles.len();
         let found = steps::<f32>(&mut *driver, &task, &reads, &CONFIG, &rooms);
-        let expected = particles + particles + (particles - 3) + 0 + (particles - 2);
+        let expected = [particles, particles, particles - 3, 0, particles - 2].iter().sum::<usize>();
         assert_eq!(reads.images.load(SeqCst), expected, "images that were read");
         found
     });
