@@ -66,7 +66,7 @@ test-modules: setup ## install into a folder and use it by Lmod and by environme
 check: setup ## format, lints, documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --features cuda --lib --bins -- -D warnings
+	$(CARGO) clippy --locked --features cuda --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 bless: setup nvrtc ## write the generated pages and golden texts anew
