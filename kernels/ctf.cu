@@ -1,7 +1,7 @@
 // The contrast transfer function of every particle at the compared pixels, times the scale of its group.
 #include "prepare.cuh"
 
-// What happens to it; `expectation/gpu/particle.rs` has the same.
+// What happens to it; `expectation/gpu/prepare/particle.rs` has the same.
 enum : u32 {
     CTF_NONE = 1,
     CTF_INTACT_UNTIL_PEAK = 2,

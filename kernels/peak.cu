@@ -26,7 +26,11 @@ DEVICE double multiply_add_real(double x, double y, double sum) {
 
 // The ordinary units.
 KERNEL_BOUNDED(PEAK_THREADS, peak_fma, PeakArguments) {
-    real one = a.one, sum[2 * PEAK_CHAINS] = {};
+    real one = a.one, sum[2 * PEAK_CHAINS];
+    // Chains that begin alike could be made one.
+#pragma unroll
+    for (u32 i = 0; i < 2 * PEAK_CHAINS; i++)
+        sum[i] = real(i);
     for (u32 round = 0; round < a.rounds; round++)
 #pragma unroll
         for (u32 i = 0; i < 2 * PEAK_CHAINS; i++)
@@ -34,7 +38,7 @@ KERNEL_BOUNDED(PEAK_THREADS, peak_fma, PeakArguments) {
     i64 total = 0;
 #pragma unroll
     for (u32 i = 0; i < 2 * PEAK_CHAINS; i++)
-        total += nearest(sum[i]);
+        total += nearest(sum[i]) - i;
     a.totals[thread_number()] = total;
 }
 

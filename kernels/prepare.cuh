@@ -27,7 +27,7 @@ DEVICE wide turn(double angle) {
     return value;
 }
 
-// What the host knows of a particle; `expectation/gpu/particle.rs` has the same.
+// What the host knows of a particle; `expectation/gpu/prepare/particle.rs` has the same.
 struct ParticleToPrepare {
     // Its image as it was read, and the one that replaces it in the reconstruction (the same where there is none).
     const u8 *images[2];
@@ -47,7 +47,7 @@ struct ParticleToPrepare {
     u64 item;
 };
 
-// Where a particle's results lie among those of its row, in numbers; `expectation/gpu/particle.rs` has the same.
+// Where a particle's results lie among those of its row, in numbers; `expectation/gpu/prepare/particle.rs` has the same.
 enum : u32 {
     RESULT_UNMASKED_DC = 0,
     RESULT_MASKED_DC = 1,

@@ -2,7 +2,7 @@
 #pragma once
 #include "kernel.cuh"
 
-// Number types, and a flag for the byte order; `expectation/gpu/particle.rs` has the same.
+// Number types, and a flag for the byte order; `expectation/gpu/prepare/particle.rs` has the same.
 enum : u32 { STORED_INT8, STORED_INT16, STORED_UINT16, STORED_FLOAT16, STORED_FLOAT32, STORED_BIG_ENDIAN = 8 };
 
 // A half precision number in single precision, exactly.

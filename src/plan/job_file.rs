@@ -158,7 +158,7 @@ pub struct JobFile {
     /// Device of the expectation step; auto: a GPU where there is one to compute on, else CPUs
     #[arg(long, value_enum, help_heading = "Computing")]
     pub backend: Option<Backend>,
-    /// Most memory that a rank may take on a GPU, as 24GiB; auto: what is free there
+    /// Most memory that a rank may take on a GPU, as 24GiB; auto: what is free there less 512 MiB
     #[arg(long, value_name = "SIZE", help_heading = "Computing")]
     pub gpu_memory: Option<String>,
     /// Several ranks may compute on one GPU

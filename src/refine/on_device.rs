@@ -11,6 +11,7 @@ use crate::device::Driver;
 use crate::device::Pinned;
 use crate::device::Precision as Scalars;
 use crate::error::Error;
+use crate::error::ExitCode;
 use crate::error::Result;
 use crate::expectation::gpu::DeviceFrame;
 use crate::expectation::gpu::Link;
@@ -24,7 +25,7 @@ use super::plan;
 use super::ranks::OnDevice;
 use super::settings;
 
-/// Left to the driver where nobody says how much may be taken: for what kernels and transforms keep to themselves.
+/// Left to the driver: for what kernels and transforms keep to themselves.
 const LEFT_BYTES: u64 = 512 << 20;
 /// The region is divided in steps of this.
 const STEP: usize = 256;
@@ -37,8 +38,9 @@ pub struct Opened {
     /// Bytes that this rank may take.
     pub most: u64,
     pub capability: (u32, u32),
-    /// What there was to say when it was opened.
+    /// What there was to say when it was opened, and what there is to warn of since.
     pub notes: Vec<String>,
+    pub news: Vec<String>,
     /// Bytes of the largest iteration of the run, as planned, without resident images.
     largest: usize,
     counted: Layout,
@@ -58,21 +60,32 @@ impl Opened {
             Precision::Double => Scalars::Double,
         };
         let (driver, notes) = device::open_seen(&on.found, scalars)?;
-        let free = driver.free_bytes()? / on.users.max(1) as u64;
-        let most = plan.gpu_memory_bytes.map_or(free.saturating_sub(LEFT_BYTES), |cap| cap.min(free));
-        let image_bytes = inputs.pixel_bytes() * inputs.box_pixels().pow(2);
+        // Of several ranks each has its part of the whole: others may have taken theirs already.
+        let part = driver.identity().memory_bytes / on.users.max(1) as u64;
+        let room = driver.free_bytes()?.min(part).saturating_sub(LEFT_BYTES);
+        let most = plan.gpu_memory_bytes.map_or(room, |cap| cap.min(room));
+        let widest = inputs.dataset.optics.iter().map(|optics| optics.box_pixels).max().unwrap_or(0);
+        let image_bytes = inputs.pixel_bytes() * widest.pow(2);
         Ok(Self {
             largest: plan::largest_on_device(plan, inputs, on.found.capability, most)?,
             most,
             capability: on.found.capability,
             driver,
             notes,
+            news: Vec::new(),
             base: 0,
             arena: Arena::of_device(0),
             counted: Layout::default(),
             staging: None,
             resident: Mutex::new(Resident::new(image_bytes, inputs.dataset.particles.len())),
         })
+    }
+
+    /// Gives page-locked memory back that is not as large as `staging`, before other memory is taken.
+    pub fn unpin(&mut self, staging: usize) {
+        if self.staging.as_ref().is_some_and(|pinned| pinned.bytes().len() != staging) {
+            self.staging = None;
+        }
     }
 
     /// Makes room for an iteration that needs `peak` bytes on the device, and `staging` of page-locked memory. The
@@ -84,15 +97,24 @@ impl Opened {
     pub fn reserve(&mut self, peak: usize, staging: usize) -> Result<usize> {
         let resident = self.resident.get_mut().unwrap_or_else(PoisonError::into_inner);
         if self.arena.capacity() < peak {
-            let wanted = peak.max(self.largest).next_multiple_of(STEP) + resident.most_bytes();
+            let largest = peak.max(self.largest).next_multiple_of(STEP);
+            let wanted = largest + resident.most_bytes().next_multiple_of(STEP);
             let bytes = wanted.min(self.most as usize).max(peak);
-            self.base = self.driver.reserve(bytes)?;
-            self.arena = Arena::of_device(bytes);
+            self.arena = Arena::of_device(0);
             resident.clear();
+            let least = bytes.min(largest);
+            let bytes = match self.driver.reserve(bytes) {
+                Ok(base) => (base, bytes),
+                // Images need not stay.
+                Err(error) if error.code == ExitCode::Memory && bytes > least => {
+                    self.news.push(format!("{error}: going on with less, so that fewer images stay on the GPU"));
+                    (self.driver.reserve(least)?, least)
+                }
+                Err(error) => return Err(error),
+            };
+            (self.base, self.arena) = (bytes.0, Arena::of_device(bytes.1));
         }
-        if self.staging.as_ref().is_none_or(|pinned| pinned.bytes().len() < staging) {
-            // The old memory goes before the new one comes.
-            self.staging = None;
+        if self.staging.is_none() {
             self.staging = Some(self.driver.pinned(staging)?);
         }
         resident.fit((self.arena.capacity() - peak) / STEP * STEP);

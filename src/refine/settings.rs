@@ -26,7 +26,7 @@ use crate::plan::Precision;
 const DEVICE_BYTES: usize = 1 << 30;
 /// Blocks of a batch on a device when nothing else is said: enough to fill it, few enough to overlap.
 const DEVICE_BLOCKS: usize = 8;
-/// Memory for images that are being prepared. Whatever else fits is smaller before this is.
+/// Memory for images that are being prepared: smaller only after energies, weights and batches.
 const DEVICE_IMAGE_BYTES: usize = 256 << 20;
 /// Budgets on a device are halved down to this before batches become smaller, and down to the least after that.
 const SMALL_DEVICE_BYTES: usize = 16 << 20;

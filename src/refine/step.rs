@@ -154,6 +154,8 @@ impl Engine {
         let looks = self.look(job, last)?;
         let Prepared { step, settings, planned, arena, mut device } =
             self.prepare::<T>(job, state, grid, &halves, &looks, share)?;
+        let news = device.as_deref_mut().map(|device| std::mem::take(&mut device.news)).unwrap_or_default();
+        news.iter().try_for_each(|text| account.warn(text))?;
         let counts = block_counts(job, state, grid, &halves, &looks, settings.block_particles());
         let iterate = Iterate { last, usual_spread: looks.usual_spread.clone(), earlier: Vec::new() };
         keeper.begin(state, &counts, iterate)?;
@@ -284,11 +286,15 @@ impl Engine {
         let (planned, needed) = (counted.peak + beside.total() + staging, counted.peak);
         self.counted = counted;
         let most = plan.memory_bytes.map_or(usize::MAX, |cap| cap as usize - beside.total() - staging);
+        // What is too large goes before anything new comes.
+        if let Some(opened) = &mut self.device {
+            opened.unpin(staging);
+        }
+        reserve(&mut self.arena, needed, most)?;
         if let Some(opened) = &mut self.device {
             let resident_bytes = opened.reserve(device.peak, staging)?;
             opened.expect(settings.device_layout::<T>(&in_order, resident_bytes)?);
         }
-        reserve(&mut self.arena, needed, most)?;
         let arena = self.arena.as_mut().ok_or_else(|| Error::internal("an arena was reserved"))?;
         Ok(Prepared { step, settings, planned, arena, device: self.device.as_mut() })
     }

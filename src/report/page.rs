@@ -126,7 +126,7 @@ fn device_facts(run: &Run) -> Vec<(&'static str, String)> {
         ("GPU memory planned, reserved", [most.planned_bytes, most.reserved_bytes].map(format_bytes).join(", ")),
     ];
     if most.resident_images > 0 {
-        facts.push(("images kept on the GPU", most.resident_images.to_string()));
+        facts.push(("GPU images kept", most.resident_images.to_string()));
     }
     // Weighted by the time of the expectation steps, of which the parts are told apart.
     let (mut busy, mut all): (BTreeMap<&str, f64>, f64) = (BTreeMap::new(), 0.0);

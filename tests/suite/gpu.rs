@@ -12,9 +12,9 @@ use crate::verbs::stage;
 use crate::verbs::told;
 
 /// Single precision, two iterations: energies differ by 1e-3 at most, weights and so maps by about as much.
-const CLOSE: f64 = 1e-2;
+pub const CLOSE: f64 = 1e-2;
 
-fn on_twin(folder: &Path, words: &str) -> (i32, String) {
+pub fn on_twin(folder: &Path, words: &str) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_relion-rs"));
     let output = command.args(words.split_whitespace()).current_dir(folder).env("RELION_RS_TWIN", "yes");
     let output = output.output().unwrap();
@@ -22,12 +22,12 @@ fn on_twin(folder: &Path, words: &str) -> (i32, String) {
     (output.status.code().unwrap_or(-1), text)
 }
 
-fn voxels(file: &Path) -> Vec<f64> {
+pub fn voxels(file: &Path) -> Vec<f64> {
     let bytes = fs::read(file).unwrap();
     bytes[1024..].chunks_exact(4).map(|v| f64::from(f32::from_le_bytes(v.try_into().unwrap()))).collect()
 }
 
-fn relative(a: &[f64], b: &[f64]) -> f64 {
+pub fn relative(a: &[f64], b: &[f64]) -> f64 {
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
     (square(&mut a.iter().zip(b).map(|(a, b)| a - b)) / square(&mut b.iter().copied())).sqrt()
 }

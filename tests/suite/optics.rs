@@ -10,11 +10,18 @@ use relion_rs::fourier;
 use relion_rs::rotation::Euler;
 use relion_rs::rotation::PointGroup;
 
+use crate::gpu::CLOSE;
+use crate::gpu::on_twin;
+use crate::gpu::relative;
+use crate::gpu::voxels;
+
 /// Particles of each group.
 const COUNT: usize = 120;
 const COARSE: (usize, f64) = (32, 7.08);
 const FINE: (usize, f64) = (48, 4.72);
 const ITERATIONS: usize = 4;
+/// Particles of each group on a device, which is the slow twin.
+const FEW: usize = 12;
 /// The median of 120 errors has a standard error of a tenth; a wrong scale or centre would more than double it.
 const AS_GOOD: f64 = 1.25;
 
@@ -27,7 +34,7 @@ fn done(folder: &Path, words: &str) -> String {
 }
 
 /// Simulates one group: the known map resampled, on a scale on which its projections are those of the other group.
-fn simulate(folder: &Path, name: &str, (box_pixels, pixel): (usize, f64), seed: u32) {
+fn simulate(folder: &Path, name: &str, (box_pixels, pixel): (usize, f64), count: usize, seed: u32) {
     let source =
         mrc::read_map(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/beta_galactosidase.mrc")).unwrap();
     let mut map = source.clone();
@@ -39,13 +46,13 @@ fn simulate(folder: &Path, name: &str, (box_pixels, pixel): (usize, f64), seed: 
     done(
         folder,
         &format!(
-            "simulate --map {name}.mrc --out {name} --image-prefix {name} --count {COUNT} --snr 0.1 --seed {seed} --no-normalise"
+            "simulate --map {name}.mrc --out {name} --image-prefix {name} --count {count} --snr 0.1 --seed {seed} --no-normalise"
         ),
     );
 }
 
 /// One particle file of both groups: the second one's optics group and micrographs get names of their own.
-fn join(folder: &Path) {
+fn join(folder: &Path, count: usize) {
     let rows = |text: &str, marked: &str| -> Vec<String> {
         text.lines().filter(|line| line.contains(marked)).map(str::to_owned).collect()
     };
@@ -68,7 +75,7 @@ fn join(folder: &Path) {
             words.join(" ")
         })
         .collect();
-    assert_eq!(particles.len(), COUNT);
+    assert_eq!(particles.len(), count);
     let mut joined = String::new();
     for line in coarse.trim_end().lines() {
         joined += &format!("{line}\n");
@@ -123,9 +130,9 @@ fn errors(folder: &Path, run: &str, name: &str) -> [f64; 2] {
 fn groups_of_different_boxes_and_pixel_sizes_refine_together() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    simulate(folder, "coarse", COARSE, 1);
-    simulate(folder, "fine", FINE, 2);
-    join(folder);
+    simulate(folder, "coarse", COARSE, COUNT, 1);
+    simulate(folder, "fine", FINE, COUNT, 2);
+    join(folder, COUNT);
     let mut errors_alone = Vec::new();
     for (particles, reference, pixel, out) in [
         ("coarse/particles.star", "coarse", COARSE.1, "coarse_alone"),
@@ -164,4 +171,22 @@ fn groups_of_different_boxes_and_pixel_sizes_refine_together() {
             assert!(together <= alone * AS_GOOD, "{name}: {alone} alone, {together} together");
         }
     }
+}
+
+/// Batches of the groups differ in all their sizes, and images of both stay in slots for the larger one.
+#[test]
+fn groups_of_different_boxes_refine_on_a_device_as_on_cpus() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    simulate(folder, "coarse", COARSE, FEW, 1);
+    simulate(folder, "fine", FINE, FEW, 2);
+    join(folder, FEW);
+    let job = "run class3d --particles joined.star --reference coarse.mrc --diameter 200 --symmetry D2 --ini-high 40 \
+               --healpix-order 1 --iterations 2 --threads 2 --blocks-per-batch 1 --block-particles 8";
+    done(folder, &format!("{job} --backend cpu --out cpu"));
+    let (code, text) = on_twin(folder, &format!("{job} --backend cuda --out gpu"));
+    assert_eq!(code, 0, "{text}");
+    let map = "run_it002_class001.mrc";
+    let miss = relative(&voxels(&folder.join("gpu").join(map)), &voxels(&folder.join("cpu").join(map)));
+    assert!(miss <= CLOSE, "{miss}");
 }

@@ -25,8 +25,8 @@ impl Context {
         // SAFETY: the device is the driver's; `drop` releases it.
         let result = unsafe { sys::cuDevicePrimaryCtxRetain(&mut handle, device) };
         if result != sys::CUresult::CUDA_SUCCESS {
-            let mode = attribute(device, sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_MODE)?;
-            if let Some(absent) = Absent::refusal(result as u32, mode, uuid) {
+            let mode = attribute(device, sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_MODE);
+            if let Some(absent) = mode.ok().and_then(|mode| Absent::refusal(result as u32, mode, uuid)) {
                 return Err(absent.error());
             }
         }

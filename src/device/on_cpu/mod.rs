@@ -41,8 +41,8 @@ use queue::Work;
 
 /// What a region holds before anything is written to it; as 32- or 64-bit numbers small, negative and odd.
 const UNSPECIFIED: u8 = 0xa5;
-/// So many bytes of it; the rest holds zeros.
-const UNSPECIFIED_BYTES: usize = 256 << 20;
+/// So many bytes of it at either end of a region; what is between holds zeros.
+const UNSPECIFIED_BYTES: usize = 64 << 20;
 /// CUDA's limits, held here too so that a launch that works here works there.
 const MOST_THREADS: u64 = 1024;
 const MOST_BLOCKS: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
@@ -241,6 +241,7 @@ impl Driver for OnCpu {
         })?;
         let shown = bytes.min(UNSPECIFIED_BYTES);
         region[..shown].fill(UNSPECIFIED);
+        region[bytes - shown..bytes].fill(UNSPECIFIED);
         self.region = Some(region);
         Ok(self.base())
     }

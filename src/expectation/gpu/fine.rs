@@ -124,13 +124,13 @@ impl<T: Scalar> Batches<'_, T> {
             bins: link.at(self.work.bins),
             samples: (shape.blocks / shape.particles).max(1) * BLOCK,
         };
-        searches.start(&link)?;
+        self.clock.time(&link, Phase::Fine, || searches.start(&link))?;
         let mut present = None;
         let mut is_single = false;
         // The smallest energy, and the first sample that has it.
         let mut source = Source::new(shape.local, listed, span.clone());
         while let Some(chunk) = self.next_chunk(slot, &mut source)? {
-            searches.least(&link)?;
+            self.clock.time(&link, Phase::Fine, || searches.least(&link))?;
             present = Some(chunk);
         }
         is_single |= source.took_all_at_once();
@@ -154,7 +154,8 @@ impl<T: Scalar> Batches<'_, T> {
         if !correlates {
             for pass in 0..passes::<T>() {
                 for_each(self, &|batches, _| batches.clock.time(&link, Phase::Fine, || searches.show(&link, pass)))?;
-                searches.descend(&link, pass, self.setting.task.options.adaptive_fraction, None)?;
+                let fraction = self.setting.task.options.adaptive_fraction;
+                self.clock.time(&link, Phase::Fine, || searches.descend(&link, pass, fraction, None))?;
             }
         }
         for_each(self, &|batches, chunk| batches.clock.time(&link, Phase::Sums, || batches.add_up(slot, chunk)))

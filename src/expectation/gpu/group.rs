@@ -172,8 +172,8 @@ pub fn run_group<T: Scalar>(
         device_frame.child(Kind::Batch, |device_frame| -> Result<Next> {
             let device_slots = [memory::slot(device_frame, &sizes)?, memory::slot(device_frame, &sizes)?];
             let prepared = prepare::memory(device_frame, &sizes.prepare)?;
-            let (edge, at_once) = (sizes.prepare.edge, sizes.prepare.at_once);
-            let transform = transform::of_device(link.driver, edge, at_once, link.at(prepared.transform).address())?;
+            let work = link.at(prepared.transform).address();
+            let transform = transform::of_device(link.driver, sizes.prepare.edge, work)?;
             let (driver, base, precision) = (link.driver, link.base, T::PRECISION);
             let preparation =
                 Preparation::new(driver, precision, &*transform, base, task, group, sizes.prepare, prepared)?;

@@ -19,8 +19,8 @@ use super::clock::Phase;
 use super::prepare::Image;
 
 impl<T: Scalar> Batches<'_, T> {
-    /// Sends the images of a batch that are not on the device yet, and starts to prepare all of them in a slot. Of
-    /// the batch that is in the slot nothing but its rows may have been used before.
+    /// Sends the images of a batch that are not on the device yet, and starts to prepare all of them in a slot. Only the
+    /// rows there are written to: what is known of the slot's last batch may be taken afterwards.
     pub fn introduce(&mut self, slot: usize, members: &[(usize, u32)], images: ahead::Batch<'_>) -> Result<()> {
         self.send(members, images)?;
         let (link, rows) = (self.link, self.prepared_rows(slot));
@@ -28,7 +28,8 @@ impl<T: Scalar> Batches<'_, T> {
         link.driver.wait_for(Stream::Compute, SENT)?;
         let (preparation, addresses) = (&mut self.preparation, &self.addresses);
         let particles = members.iter().map(|(_, particle)| *particle);
-        self.clock.time(&link, Phase::Images, || preparation.start(particles, addresses, rows))
+        preparation.note(particles, addresses)?;
+        self.clock.time(&link, Phase::Images, || preparation.start(rows))
     }
 
     /// Uploads images, beside whatever the device computes: to their own slots as long as there are some.
@@ -47,19 +48,17 @@ impl<T: Scalar> Batches<'_, T> {
                     0 => self.setting.task.dataset.particles[*particle as usize].image,
                     _ => ahead::reconstruct_image(self.setting.task.dataset, *particle),
                 };
-                let kept = match images.place(p, which) {
+                let place = images.place(p, which);
+                let kept = match place {
                     Some(place) if which == 0 => {
                         resident.keep(driver, Stream::Upload, *particle, images.bytes(place..place + 1))?
                     }
                     Some(_) => None,
-                    None => Some(resident.slot(*particle).ok_or_else(|| {
-                        Error::internal(format!("the image of particle {particle} was neither read nor resident"))
-                    })?),
+                    None => resident.slot(*particle),
                 };
-                let address = match (kept, images.place(p, which)) {
+                let address = match (kept, place) {
                     (Some(address), _) => address,
-                    (None, place) => {
-                        let place = place.unwrap_or_default();
+                    (None, Some(place)) => {
                         if run.end != place {
                             if !run.is_empty() {
                                 upload(run)?;
@@ -68,6 +67,10 @@ impl<T: Scalar> Batches<'_, T> {
                         }
                         run.end += 1;
                         passing(place)
+                    }
+                    (None, None) => {
+                        let what = format!("the image of particle {particle} was neither read nor resident");
+                        return Err(Error::internal(what));
                     }
                 };
                 self.addresses.push(Image { address, format: images.format(name) });
@@ -97,10 +100,16 @@ impl<T: Scalar> Batches<'_, T> {
                 *squared = scalar(prior.squared_angstrom(record.offset_pixels, by));
             }
             Ok(())
-        })?;
-        let place = self.device_slots[slot];
-        self.link.upload(place.log_offsets, &host.log_offsets[..count * offsets])?;
-        self.link.upload(place.squared, &host.squared[..count * children])
+        })
+    }
+
+    /// Sends them. The host may wait here until the device comes to it.
+    pub fn send_priors(&self, slot: usize) -> Result<()> {
+        let (place, sizes) = (self.device_slots[slot], &self.sizes);
+        let count = self.slots[slot].members.len();
+        let children = sizes.shape.translations * sizes.shape.steps;
+        self.link.upload(place.log_offsets, &self.host.log_offsets[..count * sizes.offsets()])?;
+        self.link.upload(place.squared, &self.host.squared[..count * children])
     }
 
     /// Tells the device which particles are compared with which classes.

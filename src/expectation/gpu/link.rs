@@ -73,7 +73,7 @@ impl Link<'_> {
         device::launch(self.driver, Stream::Compute, kernel, grid, arguments)
     }
 
-    /// Waits for everything so far.
+    /// Waits for all kernels so far, and for the copies in order with them.
     pub fn finish(&self) -> Result<()> {
         self.driver.finish(Stream::Compute)
     }

@@ -48,13 +48,15 @@ impl<T: Scalar> Batches<'_, T> {
             record.start(*index, *position, &shape);
         }
         if self.setting.is_stopped() {
-            return Ok(());
+            // The images' memory is the reader's again when this returns.
+            return self.link.driver.finish(Stream::Upload);
         }
         // While the device prepares.
         self.fill_priors(slot)?;
         if shape.local {
             self.list(slot)?;
         }
+        self.send_priors(slot)?;
         let rows = self.prepared_rows(slot);
         self.preparation.finish(rows, self.limits, &mut self.slots[slot].records[..members.len()])?;
         self.clock.settle(&self.link)?;

@@ -18,8 +18,7 @@ use crate::fourier::RealFft2;
 const THREADS: u32 = 256;
 
 /// Images lie one after the other, and so do their half transforms (`fourier` has the layout and the scale). Work is
-/// put into [`Stream::Compute`]. Memory is that of as many images as the transform was made for: more than `count` may be
-/// done.
+/// put into [`Stream::Compute`]. There is memory for a multiple of [`images_a_call`]: more than `count` may be done.
 pub trait Transform: Send + Sync {
     /// `count` images -> half transforms.
     fn forward(&self, driver: &dyn Driver, images: u64, halves: u64, count: usize) -> Result<()>;
@@ -27,17 +26,22 @@ pub trait Transform: Send + Sync {
     fn inverse(&self, driver: &dyn Driver, halves: u64, images: u64, count: usize) -> Result<()>;
 }
 
-/// Bytes on the device that transforms of up to `images` images of an edge may work with.
+/// Pixels of a call, about, and images at most.
+const PIXELS_A_CALL: usize = 1 << 19;
+const MOST_A_CALL: usize = 16;
+
+/// Images of an edge that are transformed by one call. It depends on the edge alone: a library may do other numbers of
+/// images in other ways, and no bit may depend on how much memory there is.
+pub fn images_a_call(edge: usize) -> usize {
+    (PIXELS_A_CALL / (edge * edge).max(1)).clamp(1, MOST_A_CALL)
+}
+
+/// Bytes on the device that transforms of an edge may work with.
 ///
 /// cuFFT's manual: most plans need as many complex numbers as there are pixels, none more than eight times that. A plan
 /// that needs more than there is does fewer images a call ([`crate::device::Fft::images`]); one always fits.
-pub fn work_bytes(edge: usize, images: usize) -> usize {
-    images.max(8) * bytes_each(edge)
-}
-
-/// Those of one image.
-pub fn bytes_each(edge: usize) -> usize {
-    edge * edge * size_of::<Complex<f64>>()
+pub fn work_bytes(edge: usize) -> usize {
+    images_a_call(edge).max(8) * edge * edge * size_of::<Complex<f64>>()
 }
 
 /// The transforms of a device: by its own library, or on the host's threads where it has none (whoever opens a device
@@ -45,8 +49,8 @@ pub fn bytes_each(edge: usize) -> usize {
 ///
 /// # Errors
 /// Those of the device.
-pub fn of_device(driver: &dyn Driver, edge: usize, images: usize, work: u64) -> Result<Box<dyn Transform + '_>> {
-    Ok(match driver.fft(edge, images, work, work_bytes(edge, images))? {
+pub fn of_device(driver: &dyn Driver, edge: usize, work: u64) -> Result<Box<dyn Transform + '_>> {
+    Ok(match driver.fft(edge, images_a_call(edge), work, work_bytes(edge))? {
         Some(fft) => Box::new(DeviceTransform { fft, edge }),
         None => Box::new(HostTransform::new(edge)),
     })
@@ -119,32 +123,55 @@ impl HostTransform {
     }
 }
 
+/// Images that go to the host together: enough for its threads.
+const ON_HOST: usize = 16;
+
+impl HostTransform {
+    /// Calls `part(first image, images)` until `count` images are done.
+    fn each(count: usize, part: impl Fn(usize, usize) -> Result<()>) -> Result<()> {
+        (0..count).step_by(ON_HOST).try_for_each(|first| part(first, ON_HOST.min(count - first)))
+    }
+
+    /// Addresses of an image and of its half transform.
+    fn at(&self, images: u64, halves: u64, image: usize) -> (u64, u64) {
+        let image_bytes = self.plan.edge().pow(2) * size_of::<f64>();
+        let half_bytes = self.plan.half_len() * size_of::<Complex<f64>>();
+        (images + (image * image_bytes) as u64, halves + (image * half_bytes) as u64)
+    }
+}
+
 impl Transform for HostTransform {
     fn forward(&self, driver: &dyn Driver, images: u64, halves: u64, count: usize) -> Result<()> {
         let (image, half) = (self.plan.edge().pow(2), self.plan.half_len());
-        self.with_buffers(count, |real, complex| {
-            device::download(driver, Stream::Compute, images, real)?;
-            driver.finish(Stream::Compute)?;
-            real.par_chunks_exact(image).zip(complex.par_chunks_exact_mut(half)).for_each_init(
-                || self.plan.scratch(),
-                |scratch, (image, half)| self.plan.forward(image, half, scratch),
-            );
-            device::upload(driver, Stream::Compute, halves, complex)?;
-            driver.finish(Stream::Compute)
+        Self::each(count, |first, count| {
+            let (images, halves) = self.at(images, halves, first);
+            self.with_buffers(count, |real, complex| {
+                device::download(driver, Stream::Compute, images, real)?;
+                driver.finish(Stream::Compute)?;
+                real.par_chunks_exact(image).zip(complex.par_chunks_exact_mut(half)).for_each_init(
+                    || self.plan.scratch(),
+                    |scratch, (image, half)| self.plan.forward(image, half, scratch),
+                );
+                device::upload(driver, Stream::Compute, halves, complex)?;
+                driver.finish(Stream::Compute)
+            })
         })
     }
 
     fn inverse(&self, driver: &dyn Driver, halves: u64, images: u64, count: usize) -> Result<()> {
         let (image, half) = (self.plan.edge().pow(2), self.plan.half_len());
-        self.with_buffers(count, |real, complex| {
-            device::download(driver, Stream::Compute, halves, complex)?;
-            driver.finish(Stream::Compute)?;
-            real.par_chunks_exact_mut(image).zip(complex.par_chunks_exact_mut(half)).for_each_init(
-                || self.plan.scratch(),
-                |scratch, (image, half)| self.plan.inverse(half, image, scratch),
-            );
-            device::upload(driver, Stream::Compute, images, real)?;
-            driver.finish(Stream::Compute)
+        Self::each(count, |first, count| {
+            let (images, halves) = self.at(images, halves, first);
+            self.with_buffers(count, |real, complex| {
+                device::download(driver, Stream::Compute, halves, complex)?;
+                driver.finish(Stream::Compute)?;
+                real.par_chunks_exact_mut(image).zip(complex.par_chunks_exact_mut(half)).for_each_init(
+                    || self.plan.scratch(),
+                    |scratch, (image, half)| self.plan.inverse(half, image, scratch),
+                );
+                device::upload(driver, Stream::Compute, images, real)?;
+                driver.finish(Stream::Compute)
+            })
         })
     }
 }
@@ -205,7 +232,7 @@ mod tests {
             assert!((a - image).abs() < 1e-12 && (b - image).abs() < 1e-12);
         }
         // The twin has no library of its own.
-        let twins = transform(&*of_device(&driver, EDGE, 6, 0).expect("transforms"));
+        let twins = transform(&*of_device(&driver, EDGE, 0).expect("transforms"));
         assert_eq!(twins, host);
     }
 }

@@ -84,7 +84,8 @@ fn steps<T: Scalar>(
     let mut device = Arena::of_device(Arena::UNLIMITED);
     device.run(|frame| count_device::<T>(task, config, frame)).unwrap();
     let counted = [host.layout(), device.layout()];
-    let image_bytes = task.model.classes[0].map.box_pixels.pow(2) * config.pixel_bytes;
+    let widest = task.dataset.optics.iter().map(|optics| optics.box_pixels).max().unwrap();
+    let image_bytes = widest.pow(2) * config.pixel_bytes;
     let mut resident = Mutex::new(Resident::new(image_bytes, task.dataset.particles.len()));
     let most = counted[1].peak + resident_bytes.iter().max().unwrap().next_multiple_of(256);
     let base = driver.reserve(most).unwrap();

@@ -34,7 +34,7 @@ pub struct Sizes {
 impl Sizes {
     /// For batches of `particles`, of which no more than `at_once` are in work together.
     pub fn new(task: &Task<'_>, group: &Group, particles: usize, at_once: usize, image_bytes: usize) -> Self {
-        // Parts of equal length: a transform always does a whole one.
+        // Parts of equal length.
         let parts = particles.div_ceil(at_once.max(1)).max(1);
         Self {
             particles,
@@ -55,8 +55,10 @@ impl Sizes {
         let one = Self::new(task, group, 1, 1, 0);
         let pictures = if one.has_noise { 2 } else { 1 } * one.image() * size_of::<f64>();
         let transforms = (one.half() + 2 * one.pixels) * size_of::<Complex<f64>>();
-        let each = pictures + transforms + one.pixels * size_of::<f64>() + transform::bytes_each(one.edge);
-        (bytes / each).max(1)
+        let each = pictures + transforms + one.pixels * size_of::<f64>();
+        let by_call = transform::images_a_call(one.edge);
+        // Whole calls of the transforms, whose work area comes first.
+        (bytes.saturating_sub(transform::work_bytes(one.edge)) / each / by_call * by_call).max(1)
     }
 
     /// Pixels of an image.
@@ -113,8 +115,8 @@ pub struct Memory<'f> {
 
 /// Allocates everything that [`super::Preparation`] needs.
 pub fn memory<'f>(frame: &mut Frame<'f>, sizes: &Sizes) -> Result<Memory<'f>> {
-    let (work, image, half, pixels, shells) =
-        (sizes.at_once, sizes.image(), sizes.half(), sizes.pixels, sizes.shells());
+    let (image, half, pixels, shells) = (sizes.image(), sizes.half(), sizes.pixels, sizes.shells());
+    let work = sizes.at_once.next_multiple_of(transform::images_a_call(sizes.edge));
     let only_if = |is_needed: bool, len: usize| if is_needed { len } else { 0 };
     Ok(Memory {
         outside: frame.place("mask", image)?,
@@ -137,6 +139,6 @@ pub fn memory<'f>(frame: &mut Frame<'f>, sizes: &Sizes) -> Result<Memory<'f>> {
         masked: frame.place("masked transforms", work * pixels)?,
         unmasked: frame.place("unmasked transforms", work * pixels)?,
         ctfs: frame.place("CTFs", work * pixels)?,
-        transform: frame.place("transform work", transform::work_bytes(sizes.edge, work))?,
+        transform: frame.place("transform work", transform::work_bytes(sizes.edge))?,
     })
 }

@@ -122,22 +122,30 @@ impl<'p, 'f> Preparation<'p, 'f> {
         })
     }
 
-    /// Starts to prepare particles of the data set, whose images come particle by particle, [`Sizes::images`] of each.
-    /// Rows of particles that are set aside are of no use until [`Self::finish`].
+    /// Tells the device about particles of the data set, whose images come particle by particle, [`Sizes::images`] of
+    /// each: a batch.
     ///
     /// # Errors
     /// Those of the device.
-    pub fn start(&mut self, particles: impl ExactSizeIterator<Item = u32>, images: &[Image], rows: Rows) -> Result<()> {
-        let Sizes { particles: most, images: each, at_once, .. } = self.sizes;
+    pub fn note(&mut self, particles: impl ExactSizeIterator<Item = u32>, images: &[Image]) -> Result<()> {
+        let Sizes { particles: most, images: each, .. } = self.sizes;
         let count = particles.len();
         assert!(count <= most && images.len() == count * each, "a batch of the planned size");
-        assert!(rows.stride >= self.sizes.pixels, "rows hold all pixels");
         self.particles.clear();
         self.known.clear();
         for (index, images) in particles.zip(images.chunks_exact(each)) {
             self.introduce(index, images);
         }
-        device::upload(self.driver, Stream::Compute, self.at(self.memory.particles), &self.particles)?;
+        device::upload(self.driver, Stream::Compute, self.at(self.memory.particles), &self.particles)
+    }
+
+    /// Starts to prepare the batch. Rows of particles that are set aside are of no use until [`Self::finish`].
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn start(&mut self, rows: Rows) -> Result<()> {
+        assert!(rows.stride >= self.sizes.pixels, "rows hold all pixels");
+        let (count, at_once) = (self.known.len(), self.sizes.at_once);
         for first in (0..count).step_by(at_once.max(1)) {
             self.compute(Part { first, count: at_once.min(count - first) }, rows)?;
         }

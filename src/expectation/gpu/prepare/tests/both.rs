@@ -154,7 +154,7 @@ pub fn on_device<T: Scalar + device::Plain>(
                 let Some(driver) = driver else { return Ok(None) };
                 let [masked, unmasked, power, weight] = places.map(|place| base + place.offset() as u64);
                 let work = base + memory.transform.offset() as u64;
-                let transform = transform::of_device(driver, sizes.edge, sizes.at_once, work)?;
+                let transform = transform::of_device(driver, sizes.edge, work)?;
                 let mut preparation =
                     Preparation::new(driver, precision, &*transform, base, &task, &group, sizes, memory)?;
                 let shape = config().shape::<T>(&task, &group, PARTICLES);
@@ -178,7 +178,8 @@ pub fn on_device<T: Scalar + device::Plain>(
                 });
                 let images = images.collect::<Result<Vec<Image>>>()?;
                 let rows = Rows { masked, unmasked, power, weight, stride };
-                preparation.start(0..PARTICLES as u32, &images, rows)?;
+                preparation.note(0..PARTICLES as u32, &images)?;
+                preparation.start(rows)?;
                 preparation.finish(rows, limits, &mut records)?;
                 let mut out = Prepared { rows: Default::default(), records };
                 for ((out, address), parts) in
