@@ -19,6 +19,7 @@ if [ -z "${TEST_SMALL_DISK:-}" ]; then
         leave_out "TEST_SMALL_DISK is not set, and only root can mount one" "a_full_disk_leaves_the_previous_file a_run_endures_a_full_disk"
     fi
 fi
+leave_out "an engine without CUDA; make gpu-kit has them for a GPU" "on_gpu:: no_step_takes_memory_of_the_gpu"
 # shellcheck disable=SC2086
 $cargo test --locked -- --include-ignored --skip short:: --skip full:: --skip ranks:: $skip
 

@@ -26,7 +26,7 @@ macro_rules! on_both {
             })*
         }
 
-        mod gpu {
+        mod on_gpu {
             $(#[test]
             #[ignore = "needs a GPU"]
             fn $name() {
