@@ -6,28 +6,15 @@
 #include "posterior.cuh"
 
 struct FineArguments {
-    // Oversampled transforms of all classes.
-    const complex *references;
-    u64 voxels;
-    Rows table;
-    const Plane *planes;
-    const short *pixels;
-    Images masked;
-    // v c^2 per particle.
-    const real *powers;
-    u32 power_stride;
+    Slices slices;
+    Compared compared;
     const Pair *pairs;
     // Log prior of each pair's pose.
     const real *log_poses;
-    // Per particle: of the translations, then of their children.
-    const real *log_offsets;
-    u32 offset_stride, translations;
     // At most 32 pairs each.
     const Part *tiles;
     // Children there are.
     u32 turns, steps;
-    // Cross-correlation: sum |F|^2 of each particle; null: likelihood.
-    const double *image_powers;
     real *values;
 };
 
@@ -43,24 +30,23 @@ KERNEL(fine, FineArguments) {
     __shared__ real squares[PIXELS][TURNS];
     __shared__ real powers[PIXELS][COLUMNS];
     const Part tile = a.tiles[blockIdx.x];
-    const complex *volume = a.references + a.voxels * tile.class_number;
+    const Images masked = a.compared.masked;
     u32 turn = threadIdx.x / 8, column = threadIdx.x % 8 * 4;
     real sums[4][4] = {}, parts[4][4] = {}, square_sums[4] = {}, square_parts[4] = {};
     u32 step_number = 0;
-    for (u32 first = 0; first < a.masked.pixels; first += PIXELS) {
+    for (u32 first = 0; first < masked.pixels; first += PIXELS) {
         // Rows: 8 slices of 16 pixels, times the conjugate phases of the steps.
         for (u32 i = threadIdx.x; i < TURNS * PIXELS; i += THREADS) {
             u32 row_turn = i / PIXELS, j = i % PIXELS, k = first + j;
             complex slice = {0, 0};
-            bool is_inside = k < a.masked.pixels;
+            bool is_inside = k < masked.pixels;
             if (is_inside && row_turn < a.turns)
-                slice = read_slice(volume, a.table, a.planes[tile.planes + row_turn], a.pixels[2 * k],
-                                   a.pixels[2 * k + 1]);
+                slice = slice_at(a.slices, tile.class_number, tile.planes + row_turn, k);
             squares[j][row_turn] = slice.re * slice.re + slice.im * slice.im;
             for (u32 step = 0; step < STEPS; step++) {
                 complex row = {0, 0};
                 if (is_inside && step < a.steps)
-                    row = times_conjugate(slice, a.masked.step_phases[(u64)step * a.masked.stride + k]);
+                    row = times_conjugate(slice, masked.step_phases[(u64)step * masked.stride + k]);
                 rows[2 * j][row_turn * STEPS + step] = row.re;
                 rows[2 * j + 1][row_turn * STEPS + step] = row.im;
             }
@@ -70,10 +56,10 @@ KERNEL(fine, FineArguments) {
             u32 c = i / PIXELS, j = i % PIXELS, k = first + j;
             complex value = {0, 0};
             real power = 0;
-            if (c < tile.count && k < a.masked.pixels) {
+            if (c < tile.count && k < masked.pixels) {
                 const Pair &pair = a.pairs[tile.first + c];
-                value = shifted(a.masked, pair.particle, pair.translation, k);
-                power = a.powers[(u64)pair.particle * a.power_stride + k];
+                value = shifted(masked, pair.particle, pair.translation, k);
+                power = a.compared.powers[(u64)pair.particle * a.compared.power_stride + k];
             }
             columns[2 * j][c] = value.re;
             columns[2 * j + 1][c] = value.im;
@@ -88,7 +74,7 @@ KERNEL(fine, FineArguments) {
             for (u32 c = 0; c < 4; c++)
                 square_parts[c] += squares[j][turn] * powers[j][column + c];
         step_number++;
-        if (step_number == CUT || first + PIXELS >= a.masked.pixels) {
+        if (step_number == CUT || first + PIXELS >= masked.pixels) {
             step_number = 0;
             for (u32 c = 0; c < 4; c++) {
                 for (u32 r = 0; r < 4; r++) {
@@ -106,14 +92,11 @@ KERNEL(fine, FineArguments) {
         for (u32 step = 0; step < STEPS; step++) {
             real energy = INFINITY;
             if (turn < a.turns && step < a.steps) {
-                if (a.image_powers) {
-                    double norm = sqrt((double)square_sums[c] * a.image_powers[pair.particle]);
-                    energy = norm > 0 ? (real)(-(double)sums[step][c] / norm) : real(0);
-                } else {
-                    const real *offsets = a.log_offsets + (u64)pair.particle * a.offset_stride + a.translations;
-                    energy = real(0.5) * square_sums[c] - sums[step][c] - a.log_poses[tile.first + column + c] -
-                             offsets[pair.translation * a.steps + step];
-                }
+                const Compared &compared = a.compared;
+                const real *offsets =
+                    compared.log_offsets + (u64)pair.particle * compared.offset_stride + compared.translations;
+                energy = energy_of(compared, pair.particle, square_sums[c], sums[step][c],
+                                   a.log_poses[tile.first + column + c], offsets[pair.translation * a.steps + step]);
             }
             a.values[(u64)pair.block * BLOCK + turn * STEPS + step] = energy;
         }

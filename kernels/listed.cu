@@ -11,19 +11,10 @@ struct Listed {
 };
 
 struct ListedArguments {
-    const complex *references;
-    u64 voxels;
-    Rows table;
-    const Plane *planes;
-    const short *pixels;
-    Images masked;
-    const real *powers;
-    u32 power_stride;
+    Slices slices;
+    Compared compared;
     const Listed *listed;
     const real *log_priors;
-    const real *log_offsets;
-    u32 offset_stride, translations;
-    const double *image_powers;
     // Energies of a particle begin at ranges[2 p]; a pose's translations lie together.
     const u64 *ranges;
     real *energies;
@@ -36,21 +27,21 @@ struct ListedArguments {
 KERNEL(listed, ListedArguments) {
     __shared__ real of_warps[AT_ONCE + 1][THREADS / 32];
     const Listed pose = a.listed[blockIdx.x];
-    const Plane plane = a.planes[blockIdx.x];
-    const complex *volume = a.references + a.voxels * pose.class_number;
-    const real *powers = a.powers + (u64)pose.particle * a.power_stride;
-    for (u32 t0 = 0; t0 < a.translations; t0 += AT_ONCE) {
+    const Compared &compared = a.compared;
+    const Images masked = compared.masked;
+    const real *powers = compared.powers + (u64)pose.particle * compared.power_stride;
+    for (u32 t0 = 0; t0 < compared.translations; t0 += AT_ONCE) {
         real sums[AT_ONCE] = {}, square = 0;
-        for (u32 k = threadIdx.x; k < a.masked.pixels; k += THREADS) {
-            complex slice = read_slice(volume, a.table, plane, a.pixels[2 * k], a.pixels[2 * k + 1]);
-            complex image = a.masked.images[(u64)pose.particle * a.masked.stride + k];
+        for (u32 k = threadIdx.x; k < masked.pixels; k += THREADS) {
+            complex slice = slice_at(a.slices, pose.class_number, blockIdx.x, k);
+            complex image = masked.images[(u64)pose.particle * masked.stride + k];
             square += (slice.re * slice.re + slice.im * slice.im) * powers[k];
             // Re P conj(F phase) = Re (P conj F) conj(phase)
             complex product = times_conjugate(slice, image);
 #pragma unroll
             for (u32 t = 0; t < AT_ONCE; t++)
-                if (t0 + t < a.translations) {
-                    complex phase = a.masked.phases[(u64)(t0 + t) * a.masked.stride + k];
+                if (t0 + t < compared.translations) {
+                    complex phase = masked.phases[(u64)(t0 + t) * masked.stride + k];
                     sums[t] += product.re * phase.re + product.im * phase.im;
                 }
         }
@@ -65,21 +56,15 @@ KERNEL(listed, ListedArguments) {
         }
         __syncthreads();
         u32 t = t0 + threadIdx.x;
-        if (threadIdx.x < AT_ONCE && t < a.translations) {
+        if (threadIdx.x < AT_ONCE && t < compared.translations) {
             real product = 0, power = 0;
             for (u32 w = 0; w < THREADS / 32; w++) {
                 product += of_warps[threadIdx.x][w];
                 power += of_warps[AT_ONCE][w];
             }
-            real energy;
-            if (a.image_powers) {
-                double norm = sqrt((double)power * a.image_powers[pose.particle]);
-                energy = norm > 0 ? (real)(-(double)product / norm) : real(0);
-            } else {
-                energy = real(0.5) * power - product - a.log_priors[blockIdx.x] -
-                         a.log_offsets[(u64)pose.particle * a.offset_stride + t];
-            }
-            a.energies[a.ranges[2 * pose.particle] + (u64)pose.place * a.translations + t] = energy;
+            real log_offset = compared.log_offsets[(u64)pose.particle * compared.offset_stride + t];
+            a.energies[a.ranges[2 * pose.particle] + (u64)pose.place * compared.translations + t] =
+                energy_of(compared, pose.particle, power, product, a.log_priors[blockIdx.x], log_offset);
         }
         __syncthreads();
     }

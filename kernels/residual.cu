@@ -4,21 +4,11 @@
 #include "pair.cuh"
 
 struct ResidualArguments {
-    const Part *parts;
-    u32 parts_count;
-    const u32 *list;
-    const u32 *counts;
-    const Pair *pairs;
-    const real *values;
+    Slices slices;
+    Weighted weighted;
     Images masked;
     const real *powers;
     u32 power_stride;
-    u32 turns, steps;
-    const complex *references;
-    u64 voxels;
-    Rows table;
-    const Plane *planes;
-    const short *pixels;
     // Pixels by shell, every shell filled up to whole warps with 0xffffffff; and the shell of each warp.
     const u32 *places;
     const u16 *shells;
@@ -35,30 +25,28 @@ struct ResidualArguments {
 KERNEL(residual, ResidualArguments) {
     u32 number = blockIdx.x;
     u32 place = blockIdx.y * THREADS + threadIdx.x;
-    u32 count = a.counts[number];
+    u32 count = a.weighted.counts[number];
     if (count == 0 || place >= a.places_count)
         return;
-    const Part part = a.parts[number];
+    const Part part = a.weighted.parts[number];
     u32 k = a.places[place];
     bool is_pixel = k != 0xffffffffu;
     complex slices[TURNS] = {}, step_phases[STEPS] = {};
     if (is_pixel) {
-        real kx = a.pixels[2 * k], ky = a.pixels[2 * k + 1];
-        const complex *volume = a.references + a.voxels * part.class_number;
 #pragma unroll
         for (u32 turn = 0; turn < TURNS; turn++)
-            if (turn < a.turns)
-                slices[turn] = read_slice(volume, a.table, a.planes[part.planes + turn], kx, ky);
+            if (turn < a.weighted.turns)
+                slices[turn] = slice_at(a.slices, part.class_number, part.planes + turn, k);
 #pragma unroll
         for (u32 step = 0; step < STEPS; step++)
-            if (step < a.steps)
+            if (step < a.weighted.steps)
                 step_phases[step] = a.masked.step_phases[(u64)step * a.masked.stride + k];
     }
     real cross = 0, own = 0;
     for (u32 i = 0; i < count; i++) {
-        const Pair pair = a.pairs[a.list[part.first + i]];
+        const Pair pair = a.weighted.pairs[a.weighted.list[part.first + i]];
         if (is_pixel) {
-            const real *values = &a.values[(u64)pair.block * BLOCK];
+            const real *values = &a.weighted.values[(u64)pair.block * BLOCK];
             // The posterior mean reference, and its mean square.
             complex mean = {0, 0};
             real square = 0;
@@ -79,7 +67,7 @@ KERNEL(residual, ResidualArguments) {
             cross += mean.re * image.re + mean.im * image.im;
             own += square * a.powers[(u64)pair.particle * a.power_stride + k];
         }
-        bool is_last = i + 1 == count || a.pairs[a.list[part.first + i + 1]].particle != pair.particle;
+        bool is_last = i + 1 == count || a.weighted.pairs[a.weighted.list[part.first + i + 1]].particle != pair.particle;
         if (is_last) {
             i64 sum = warp_sum(nearest(cross * UNITS)), square_sum = warp_sum(nearest(own * UNITS));
             if (threadIdx.x % 32 == 0) {

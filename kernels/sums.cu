@@ -4,18 +4,11 @@
 #include "pair.cuh"
 
 struct SumsArguments {
-    const Part *parts;
-    u32 parts_count;
-    // Pairs that carry weight: the first counts[part] of each part's stretch of `list`.
-    const u32 *list;
-    const u32 *counts;
-    const Pair *pairs;
-    const real *values;
+    Weighted weighted;
     Images unmasked;
     // v c^2 per particle.
     const real *weights;
     u32 weight_stride;
-    u32 turns, steps;
     Rows table;
     const Plane *planes;
     const short *pixels;
@@ -34,17 +27,17 @@ struct SumsArguments {
 KERNEL(sums, SumsArguments) {
     u32 number = blockIdx.x;
     u32 k = blockIdx.y * THREADS + threadIdx.x;
-    u32 count = a.counts[number];
+    u32 count = a.weighted.counts[number];
     if (count == 0 || k >= a.unmasked.pixels)
         return;
-    const Part part = a.parts[number];
+    const Part part = a.weighted.parts[number];
     complex data[BLOCK] = {};
     real weight[TURNS] = {};
     for (u32 i = 0; i < count; i++) {
-        const Pair pair = a.pairs[a.list[part.first + i]];
+        const Pair pair = a.weighted.pairs[a.weighted.list[part.first + i]];
         complex image = shifted(a.unmasked, pair.particle, pair.translation, k);
         real factor = a.weights[(u64)pair.particle * a.weight_stride + k];
-        const real *values = &a.values[(u64)pair.block * BLOCK];
+        const real *values = &a.weighted.values[(u64)pair.block * BLOCK];
 #pragma unroll
         for (u32 turn = 0; turn < TURNS; turn++) {
             real mass = 0;
@@ -59,13 +52,13 @@ KERNEL(sums, SumsArguments) {
         }
     }
     complex step_phases[STEPS] = {};
-    for (u32 step = 0; step < a.steps; step++)
+    for (u32 step = 0; step < a.weighted.steps; step++)
         step_phases[step] = a.unmasked.step_phases[(u64)step * a.unmasked.stride + k];
     real kx = a.pixels[2 * k], ky = a.pixels[2 * k + 1];
     Voxel *volume = a.volumes + a.voxels * part.class_number;
 #pragma unroll
     for (u32 turn = 0; turn < TURNS; turn++) {
-        if (turn >= a.turns)
+        if (turn >= a.weighted.turns)
             continue;
         complex sum = {0, 0};
 #pragma unroll

@@ -113,6 +113,40 @@ pub struct Images<T> {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct Slices<T> {
+    pub references: Pointer<Value<T>>,
+    pub voxels: u64,
+    pub table: Rows,
+    pub planes: Pointer<Plane<T>>,
+    pub pixels: Pointer<[i16; 2]>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Compared<T> {
+    pub masked: Images<T>,
+    pub powers: Pointer<T>,
+    pub power_stride: u32,
+    pub log_offsets: Pointer<T>,
+    pub offset_stride: u32,
+    pub translations: u32,
+    pub image_powers: Pointer<f64>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Weighted<T> {
+    pub parts: Pointer<Part>,
+    pub list: Pointer<u32>,
+    pub counts: Pointer<u32>,
+    pub pairs: Pointer<Pair>,
+    pub values: Pointer<T>,
+    pub turns: u32,
+    pub steps: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct Samples<T> {
     pub values: Pointer<T>,
     pub ranges: Pointer<[u64; 2]>,
@@ -148,20 +182,10 @@ pub struct Project<T> {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ListedSearch<T> {
-    pub references: Pointer<Value<T>>,
-    pub voxels: u64,
-    pub table: Rows,
-    pub planes: Pointer<Plane<T>>,
-    pub pixels: Pointer<[i16; 2]>,
-    pub masked: Images<T>,
-    pub powers: Pointer<T>,
-    pub power_stride: u32,
+    pub slices: Slices<T>,
+    pub compared: Compared<T>,
     pub listed: Pointer<Listed>,
     pub log_priors: Pointer<T>,
-    pub log_offsets: Pointer<T>,
-    pub offset_stride: u32,
-    pub translations: u32,
-    pub image_powers: Pointer<f64>,
     pub ranges: Pointer<[u64; 2]>,
     pub energies: Pointer<T>,
 }
@@ -223,23 +247,13 @@ pub struct MarkSignificant<T> {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Fine<T> {
-    pub references: Pointer<Value<T>>,
-    pub voxels: u64,
-    pub table: Rows,
-    pub planes: Pointer<Plane<T>>,
-    pub pixels: Pointer<[i16; 2]>,
-    pub masked: Images<T>,
-    pub powers: Pointer<T>,
-    pub power_stride: u32,
+    pub slices: Slices<T>,
+    pub compared: Compared<T>,
     pub pairs: Pointer<Pair>,
     pub log_poses: Pointer<T>,
-    pub log_offsets: Pointer<T>,
-    pub offset_stride: u32,
-    pub translations: u32,
     pub tiles: Pointer<Part>,
     pub turns: u32,
     pub steps: u32,
-    pub image_powers: Pointer<f64>,
     pub values: Pointer<T>,
 }
 
@@ -276,17 +290,10 @@ pub struct Compact {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct WeightedSums<T> {
-    pub parts: Pointer<Part>,
-    pub parts_count: u32,
-    pub list: Pointer<u32>,
-    pub counts: Pointer<u32>,
-    pub pairs: Pointer<Pair>,
-    pub values: Pointer<T>,
+    pub weighted: Weighted<T>,
     pub unmasked: Images<T>,
     pub weights: Pointer<T>,
     pub weight_stride: u32,
-    pub turns: u32,
-    pub steps: u32,
     pub table: Rows,
     pub planes: Pointer<Plane<T>>,
     pub pixels: Pointer<[i16; 2]>,
@@ -300,22 +307,11 @@ pub struct WeightedSums<T> {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Residual<T> {
-    pub parts: Pointer<Part>,
-    pub parts_count: u32,
-    pub list: Pointer<u32>,
-    pub counts: Pointer<u32>,
-    pub pairs: Pointer<Pair>,
-    pub values: Pointer<T>,
+    pub slices: Slices<T>,
+    pub weighted: Weighted<T>,
     pub masked: Images<T>,
     pub powers: Pointer<T>,
     pub power_stride: u32,
-    pub turns: u32,
-    pub steps: u32,
-    pub references: Pointer<Value<T>>,
-    pub voxels: u64,
-    pub table: Rows,
-    pub planes: Pointer<Plane<T>>,
-    pub pixels: Pointer<[i16; 2]>,
     pub places: Pointer<u32>,
     pub shells: Pointer<u16>,
     pub places_count: u32,

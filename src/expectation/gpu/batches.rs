@@ -9,10 +9,14 @@ use crate::expectation::products::batch::Record;
 use crate::expectation::products::batch::Setting;
 use crate::expectation::products::load::Limits;
 use crate::expectation::scalar::Scalar;
+use crate::expectation::task::Comparison;
 
+use super::arguments::Compared;
 use super::arguments::Images;
+use super::arguments::Plane;
 use super::arguments::Pointer;
 use super::arguments::Rows;
+use super::arguments::Slices;
 use super::arguments::Value;
 use super::clock::Clock;
 use super::form::Form;
@@ -111,9 +115,29 @@ impl<T: Scalar> Batches<'_, T> {
         }
     }
 
-    /// Where a place is, if it is wanted.
-    pub fn if_wanted<V: crate::arena::Plain>(&self, is_wanted: bool, place: Place<'_, V>) -> Pointer<V> {
-        if is_wanted { self.link.at(place) } else { Pointer::NULL }
+    /// What slices in some planes are read from.
+    pub fn slices(&self, planes: Pointer<Plane<T>>) -> Slices<T> {
+        Slices {
+            references: self.link.at(self.volumes.references),
+            voxels: self.voxels as u64,
+            table: self.row_table(),
+            planes,
+            pixels: self.link.at(self.tables.pixels),
+        }
+    }
+
+    /// What of a slot is compared with slices.
+    pub fn compared(&self, place: &Slot<'_, T>, masked: Images<T>) -> Compared<T> {
+        let correlates = self.setting.task.comparison == Comparison::CrossCorrelation;
+        Compared {
+            masked,
+            powers: self.link.at(place.power),
+            power_stride: self.sizes.row() as u32,
+            log_offsets: self.link.at(place.log_offsets),
+            offset_stride: self.sizes.offsets() as u32,
+            translations: self.sizes.shape.translations as u32,
+            image_powers: if correlates { self.link.at(place.image_powers) } else { Pointer::NULL },
+        }
     }
 
     /// Posterior mass of classes and directions since the last call.

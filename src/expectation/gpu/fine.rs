@@ -24,6 +24,7 @@ use super::arguments::Compact;
 use super::arguments::Fine;
 use super::arguments::Residual;
 use super::arguments::State;
+use super::arguments::Weighted;
 use super::arguments::WeightedSums;
 use super::batches::Batches;
 use super::batches::REFINED;
@@ -184,25 +185,14 @@ impl<T: Scalar> Batches<'_, T> {
             let runs = host.tiles[..chunk.tiles].last().map_or(0, |tile| tile[2] as usize + shape.turns);
             link.upload(work.child_planes, &host.planes[..runs])?;
         }
-        let correlates = self.setting.task.comparison == Comparison::CrossCorrelation;
         let arguments = Fine {
-            references: link.at(self.volumes.references),
-            voxels: self.voxels as u64,
-            table: self.row_table(),
-            planes: self.child_planes(),
-            pixels: link.at(self.tables.pixels),
-            masked: self.images(place.masked),
-            powers: link.at(place.power),
-            power_stride: self.sizes.row() as u32,
+            slices: self.slices(self.child_planes()),
+            compared: self.compared(place, self.images(place.masked)),
             pairs: link.at(work.pairs),
             log_poses: link.at(work.log_pairs),
-            log_offsets: link.at(place.log_offsets),
-            offset_stride: self.sizes.offsets() as u32,
-            translations: shape.translations as u32,
             tiles: link.at(work.tiles),
             turns: shape.turns as u32,
             steps: shape.steps as u32,
-            image_powers: self.if_wanted(correlates, place.image_powers),
             values: link.at(work.values),
         };
         self.clock.time(link, Phase::Fine, || link.launch("fine", grid([chunk.tiles, 1, 1], 64), &arguments))?;
@@ -244,18 +234,20 @@ impl<T: Scalar> Batches<'_, T> {
             counts: link.at(work.counts),
         };
         link.launch("compact", warps(chunk.parts), &compact)?;
-        let sums = WeightedSums {
+        let weighted = Weighted {
             parts: link.at(work.parts),
-            parts_count: chunk.parts as u32,
             list: link.at(work.list),
             counts: link.at(work.counts),
             pairs: link.at(work.pairs),
             values: link.at(work.values),
+            turns: shape.turns as u32,
+            steps: shape.steps as u32,
+        };
+        let sums = WeightedSums {
+            weighted,
             unmasked: self.images(place.unmasked),
             weights: link.at(place.weight),
             weight_stride: self.sizes.row() as u32,
-            turns: shape.turns as u32,
-            steps: shape.steps as u32,
             table: self.row_table(),
             planes: self.child_planes(),
             pixels: link.at(self.tables.pixels),
@@ -271,22 +263,11 @@ impl<T: Scalar> Batches<'_, T> {
             return Ok(());
         }
         let residual = Residual {
-            parts: link.at(work.parts),
-            parts_count: chunk.parts as u32,
-            list: link.at(work.list),
-            counts: link.at(work.counts),
-            pairs: link.at(work.pairs),
-            values: link.at(work.values),
+            slices: self.slices(self.child_planes()),
+            weighted,
             masked: self.images(place.masked),
             powers: link.at(place.power),
             power_stride: self.sizes.row() as u32,
-            turns: shape.turns as u32,
-            steps: shape.steps as u32,
-            references: link.at(self.volumes.references),
-            voxels: self.voxels as u64,
-            table: self.row_table(),
-            planes: self.child_planes(),
-            pixels: link.at(self.tables.pixels),
             places: link.at(self.tables.places),
             shells: link.at(self.tables.shells),
             places_count: self.sizes.places as u32,

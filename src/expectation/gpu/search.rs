@@ -257,23 +257,12 @@ impl<T: Scalar> Batches<'_, T> {
 
     /// Compares particles with their own lists, `count` poses together.
     fn compare_listed(&self, place: &Slot<'_, T>, searches: &Searches<T>, count: usize) -> Result<()> {
-        let (link, work, shape) = (&self.link, &self.work, &self.sizes.shape);
-        let correlates = self.setting.task.comparison == Comparison::CrossCorrelation;
+        let (link, work) = (&self.link, &self.work);
         let arguments = ListedSearch {
-            references: link.at(self.volumes.references),
-            voxels: self.voxels as u64,
-            table: self.row_table(),
-            planes: link.at(work.listed_planes),
-            pixels: link.at(self.tables.pixels),
-            masked: self.coarse_images(place),
-            powers: link.at(place.power),
-            power_stride: self.sizes.row() as u32,
+            slices: self.slices(link.at(work.listed_planes)),
+            compared: self.compared(place, self.coarse_images(place)),
             listed: link.at(work.listed),
             log_priors: link.at(work.log_listed),
-            log_offsets: link.at(place.log_offsets),
-            offset_stride: self.sizes.offsets() as u32,
-            translations: shape.translations as u32,
-            image_powers: if correlates { link.at(place.image_powers) } else { Pointer::NULL },
             ranges: searches.ranges,
             energies: searches.values,
         };
